@@ -1,0 +1,204 @@
+/*
+ * The agent: the part of fsyscall that lives inside every program of a session.
+ *
+ * It is a static executable of its own at AGENT_BASE, without libc, compiled with general registers only. A seccomp
+ * filter traps every system call whose instruction lies outside the agent's text. Laws, for every file in here:
+ *
+ *   1. No libc, no floating point or vector registers, no global constructor, no errno: raw calls return -errno.
+ *   2. A pointer that the program gave is read and written through uaccess.h only (or handed to the kernel as it is).
+ *   3. Code of the program never runs while a lock of the agent is held. A signal that arrives inside the agent is held
+ *      back until the call ends (signal.c), so this needs no care elsewhere.
+ *   4. The only calls that may sleep for long are made through cp_call() (or remote waits built on it).
+ *   5. A vfork child shares this memory with its parent but has a `struct proc' of its own.
+ *
+ * Who calls whom: entry.S / SIGSYS -> dispatch.c -> a_<handler>() (proc.c, signal.c, exec.c, mem.c, file.c, ...)
+ * -> route.c, vft.c, call.c for whatever concerns the slave.
+ */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/session.h"
+#include "proto/table.h"
+
+#define AGENT_BASE 0x600000000000ul
+
+/* Values of the program wear types of their own. */
+struct pfd { int n; };            /* a descriptor number of the program */
+struct handle { uint32_t v; };    /* an open file description on the slave */
+
+/* Registers of the program at its system call; entry.S fills and restores it in this order. */
+struct regs {
+  uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+  uint64_t nr;  /* the call's number (rax at entry) */
+  uint64_t rip; /* where the program goes on */
+  uint64_t rsp;
+};
+
+/* What one process is to the kernel; a vfork child gets its own. */
+struct vft;
+struct proc {
+  uint32_t ctx;          /* its process context */
+  uint32_t refs;
+  uint32_t umask;
+  int afd_base;          /* the agent's descriptors: afd_base + enum agent_fd */
+  struct vft *vft;       /* vft.c */
+  /* working directory. H_NONE: local, the kernel's own. Otherwise AFD_CWD holds the placeholder and cwd_path the path */
+  struct handle cwd;
+  char *cwd_path;        /* 4096 bytes */
+  uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
+  struct lock { uint32_t word; } lock; /* guards cwd, cwd_path */
+  struct sigtab *sig;    /* signal.c: the program's dispositions */
+  char *exe;             /* 4096 bytes: what /proc/self/exe says */
+};
+
+struct call;
+
+struct thread {
+  struct thread *self;        /* %gs:0 */
+  uint64_t agent_sp;          /* %gs:8   top of the agent stack of this thread */
+  uint64_t prog_sp;           /* %gs:16  the program's stack pointer while inside */
+  struct regs *regs;          /* %gs:24  of the call under way, 0 outside */
+  uint64_t pending;           /* %gs:32  not 0: a signal is held back (signal.c) */
+  uint64_t in_vdso;           /* %gs:40  the agent is calling the kernel's vDSO */
+  struct proc *proc;
+  struct thread *next;        /* list of all threads, mm-wide */
+  int tid;
+  bool traced;
+  uint64_t sigmask;           /* the program's signal mask */
+  struct sigheld *held;       /* signal.c */
+  uint64_t alt_sp, alt_size, alt_flags; /* the program's alternate signal stack */
+  /* call.c */
+  struct slot *slot;          /* mapped, or 0 */
+  uint32_t slot_index;
+  uint32_t slot_pid;          /* the process that took it (a fork child must take another) */
+  void *scratch;              /* a page for handlers: paths, packed arguments; see scratch() */
+  char *path_buf[4];          /* 4096 bytes each */
+};
+
+/* One system call under way. Handlers may change a[] before they pass the call on. */
+struct call {
+  struct thread *t;
+  struct proc *p;
+  const struct row *row;
+  int nr;
+  int where;         /* enum counter, what --stats and --trace say of it: N_LOCAL until a handler says otherwise */
+  unsigned long a[6];
+  struct regs *regs;
+  bool no_return;    /* the handler has set regs itself (rt_sigreturn, ...) */
+};
+
+/* A handler returns the program's result: 0 or more, or -errno. */
+typedef long handler_fn(struct call *c);
+extern handler_fn *const handlers[SYSCALL_MAX];
+
+extern struct session *session; /* the session's shared head, mapped at start; never 0 */
+
+static inline struct thread *self(void)
+{
+  struct thread *t;
+  __asm__("mov %%gs:0, %0" : "=r"(t));
+  return t;
+}
+
+/* ---- the kernel ---- */
+/* A raw system call from the agent's text. Not for calls that can sleep long. */
+long sys6(long nr, long a, long b, long c, long d, long e, long f);
+#define SYS_N(_1, _2, _3, _4, _5, _6, _7, n, ...) sys##n
+#define sys0(nr) sys6(nr, 0, 0, 0, 0, 0, 0)
+#define sys1(nr, a) sys6(nr, (long)(a), 0, 0, 0, 0, 0)
+#define sys2(nr, a, b) sys6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
+#define sys3(nr, a, b, c) sys6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define sys4(nr, a, b, c, d) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+#define sys5(nr, a, b, c, d, e) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+
+/*
+ * A call that may sleep. If a signal for a handler of the program is or becomes pending before the kernel has begun it,
+ * it is not made and -ERESTART_CALL is returned; a signal during it gives the kernel's own -EINTR. Whoever gets
+ * either returns it (after putting right what it did itself): dispatch.c restarts the call or not, by its row.
+ */
+#define ERESTART_CALL 516
+long cp_call(struct thread *t, long nr, long a, long b, long c, long d, long e, long f);
+/* The call as it stands, in the kernel, with the program's own pointers; sleeping ones included. */
+long pass(struct call *c);
+
+/* ---- uaccess: memory of the program; -EFAULT or what is said ---- */
+int copy_in(void *to, const void *from, size_t n);        /* 0 */
+int copy_out(void *to, const void *from, size_t n);       /* 0 */
+long copy_str(char *to, const void *from, size_t size);   /* length without NUL; -ENAMETOOLONG if it does not fit */
+
+/* ---- memory and strings of the agent ---- */
+void *pages_new(size_t bytes); /* zeroed, 0 if there is none */
+void pages_free(void *p, size_t bytes);
+void *small_new(size_t bytes); /* up to 4096 bytes, zeroed, 16-aligned; 0 if there is none */
+void small_free(void *p, size_t bytes);
+void *memcpy(void *, const void *, size_t);
+void *memmove(void *, const void *, size_t);
+void *memset(void *, int, size_t);
+int memcmp(const void *, const void *, size_t);
+size_t strlen(const char *);
+int strcmp(const char *, const char *);
+int strncmp(const char *, const char *, size_t);
+char *strchr(const char *, int);
+char *strrchr(const char *, int);
+/* %s %d %u %x %lu %lx %ld %c: enough for names, the trace and last words. Returns the length; always terminates. */
+int fmt(char *buf, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* A lock that knows nothing of threads' deaths; short sections only, no call into the program or the slave inside. */
+void lock(struct lock *l);
+void unlock(struct lock *l);
+
+/* Says one line on the agent's side of the trace or, failing that, on standard error, and ends the process. */
+void fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* An agent descriptor by role. */
+static inline int afd(const struct proc *p, enum agent_fd which)
+{
+  return p->afd_base + (int)which;
+}
+/* True for numbers that the program must not see or touch. */
+bool fd_hidden(const struct proc *p, int fd);
+
+static inline void count(enum counter n)
+{
+  __atomic_fetch_add(&session->counters[n], 1, __ATOMIC_RELAXED);
+}
+static inline bool standalone(void)
+{
+  return session->flags & SF_STANDALONE;
+}
+
+/* Address-space bookkeeping for files mapped executable; mem.c tells rewrite.c. */
+void text_mapped(unsigned long addr, unsigned long len);
+void text_unmapped(unsigned long addr, unsigned long len);
+
+/* ---- what the parts offer each other ---- */
+/* vft.c: the virtual file table */
+struct vft *vft_new(void);
+struct vft *vft_copy(const struct vft *v);        /* for a vfork child or fork without sharing */
+void vft_free(struct vft *v);
+void vft_forget(struct proc *p, int fd);           /* what `fd' stands for is no longer known; before close */
+void vft_dup(struct proc *p, int from, int to);    /* `to' is now what `from' is */
+void vft_local(struct proc *p, int fd);            /* `fd' has just been made by a local call */
+/* The handle behind a descriptor, H_NONE if it is local (or not open: the kernel will say so). */
+struct handle vft_remote(struct proc *p, int fd);
+struct hstate *hstate(struct handle h);            /* never 0 for a handle that came from vft_remote() */
+
+/* open a path as the program would, for exec: a local descriptor (agent-made, O_CLOEXEC) that can be mapped and read: the
+   master's own file, or a memfd with the whole contents of the slave's. `real' (4096 bytes) gets the absolute path as
+   /proc/self/exe is to show it. Checks execute permission. -errno. */
+int route_open_exec(struct call *c, int dirfd, const char *path, int flags, char *real);
+/* Set-up of a freshly started or exec'd process: cwd, handles, rules. */
+void route_start(struct proc *p, const struct carry *carry);
+void route_carry(struct proc *p, struct carry *carry);
+/* call.c: after fork in the child, and at thread's end */
+void call_forked(struct thread *t);
+void call_thread_end(struct thread *t);
+void call_bind(struct proc *p);                    /* tells the hub that this process exists */
+/* trace.c */
+void trace_call(struct call *c, long result);
+
+#endif

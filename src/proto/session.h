@@ -1,0 +1,177 @@
+/*
+ * The memory that a session's hub and programs share, and what its messages say about it.
+ *
+ * One memfd per session, laid out as below. The hub creates it; every program maps the head (struct session) read and
+ * write, and of the slots its own. The hub treats everything here as written by an enemy: copy, bound, then use. Nothing
+ * in it is ever trusted to be a pointer or an index without a check.
+ *
+ * The request socket: one SOCK_SEQPACKET pair for the session. All programs hold the same end and send on it; the kernel's
+ * queue is the session's program order. A message is a struct frame (wire.h) and a body; frame.tag is the sender's
+ * slot. The hub answers a CALL in the slot: body into slot.reply, result and flags, then state = SLOT_DONE and
+ * futex-wake. When every program has gone the hub reads end of file there.
+ */
+#ifndef PROTO_SESSION_H
+#define PROTO_SESSION_H
+
+#include <stdint.h>
+
+#include "proto/wire.h"
+
+#define SESSION_MAGIC 0x6e656365u
+#define SESSION_HANDLES 65536
+#define SESSION_SLOTS 4096
+#define SESSION_GENS 65536
+#define SESSION_RULES 128
+#define SLOT_BUFFERS 2
+
+/* Where the agent's own descriptors lie: at the program's soft limit of open files, see agent/hide.c. */
+enum agent_fd { AFD_REQUEST, AFD_SESSION, AFD_AGENT, AFD_CARRY, AFD_CWD, AFD_SPARE, AFD_COUNT = 16 };
+
+struct rule {
+  uint8_t where; /* enum where */
+  uint8_t len;   /* of prefix */
+  char prefix[254];
+};
+enum where { WHERE_REMOTE, WHERE_LOCAL, WHERE_DENY };
+
+enum session_flag {
+  SF_REWRITE = 1,    /* call sites are rewritten */
+  SF_TRACE = 2,      /* one line a call goes to the hub */
+  SF_STANDALONE = 4, /* no slave: every path is local, identity and time too */
+  SF_TIME = 8,       /* time is the slave's: clock_offset applies */
+  SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
+};
+
+/* What --stats prints. Counted by the programs (relaxed) and by the hub. */
+enum counter {
+  N_LOCAL,      /* calls run by the master's kernel as they were */
+  N_MEMORY,     /* calls about the slave that were answered from memory */
+  N_WAITED,     /* calls for which a program waited for the slave: round trips */
+  N_POSTED,     /* calls sent without waiting */
+  N_TRAPPED,    /* calls that came by trap ... */
+  N_REWRITTEN,  /* ... and through a rewritten site */
+  N_SITES,      /* sites rewritten */
+  N_PROCESSES, N_THREADS, N_EXECS, N_SIGNALS,
+  N_BYTES_OUT, N_BYTES_IN, N_FRAMES_OUT, N_FRAMES_IN, /* the hub's, on the stream */
+  N_ENOSYS,     /* calls without a row */
+  N_COUNT = 32,
+};
+
+struct facts {
+  uint32_t ruid, euid, suid, rgid, egid, sgid;
+  uint32_t ngroups, groups[64];
+  uint32_t umask;
+  uint32_t master_uid, master_gid; /* whose files on the master are shown as the slave user's */
+  int64_t clock_offset;            /* nanoseconds to add to the master's CLOCK_REALTIME */
+  char hostname[65], domain[65];
+  char cwd[4096]; /* absolute path on the slave */
+  char tmpdir[256];
+  char ttyname[64];
+  struct {
+    uint32_t kind;  /* enum file_kind */
+    uint32_t flags; /* open flags */
+    uint64_t dev, ino; /* so that two that are one are seen as one */
+  } stdio[3];
+};
+
+/* One open file description on the slave. Written by the program that opened it, then by whoever holds it. */
+struct hstate {
+  uint32_t handle;   /* the full number with its generation; 0: free. Taken by compare-and-swap from 0 */
+  uint32_t next_gen; /* generation to use at the next taking */
+  uint32_t kind;     /* enum file_kind */
+  uint32_t flags;    /* open flags as F_GETFL tells them */
+  int32_t late;      /* -errno of a posted call that failed, taken (swapped with 0) by the next call that reports */
+  uint32_t gen;      /* index into session.gens of this file */
+  uint32_t snap_gen; /* value of gens[gen] at which attr (and the contents) were true */
+  uint32_t snap;     /* enum snap */
+  uint32_t offset_remote; /* 1: the file offset lives on the slave (inherited descriptors; after an appending write) */
+  uint32_t window_waiters;
+  uint64_t sent, written; /* streams: bytes posted by programs, bytes that reached the slave's descriptor (futex on the
+                             low word of written) */
+  uint32_t ready;    /* streams: poll events last reported */
+  uint32_t armed;    /* streams: events asked for and not yet reported */
+  struct wire_attr attr;
+};
+enum snap { SNAP_NONE, SNAP_ATTR = 1, SNAP_CONTENTS = 2 };
+
+/* How much of a stream may be under way before its writer waits. */
+#define STREAM_WINDOW (256u << 10)
+
+/*
+ * A file of the slave is (device, inode). Everything that is remembered about it is true as long as the counter
+ * gens[file_gen(dev, ino)] stands still. The hub raises it at F_INVALID; a program raises it right AFTER it has posted a
+ * change and before its call returns; the hub raises it again when it passes a changing request on. Whoever
+ * keeps an answer keeps the counter as it was read by the hub when the reply came in, with all queued requests drained
+ * first. Two files that share a counter only cost a needless question.
+ */
+static inline uint32_t file_gen(uint64_t dev, uint64_t ino)
+{
+  uint64_t x = (dev * 0x9e3779b97f4a7c15u) ^ (ino * 0xff51afd7ed558ccdu);
+  return (uint32_t)(x >> 48) & (SESSION_GENS - 1);
+}
+
+enum slot_state { SLOT_IDLE, SLOT_WAITING, SLOT_DONE };
+
+/* One thread's place for a call. 8 KiB head, reply area, then two buffers for outgoing data. */
+struct slot {
+  uint32_t state;     /* enum slot_state; futex */
+  uint32_t owner;     /* tid; 0: free. Taken by compare-and-swap; freed by the thread, or by the hub at its death */
+  int64_t result;
+  uint32_t flags;     /* frame_flag of the reply */
+  uint32_t reply_len;
+  uint32_t reply_gen; /* openat, fstat, statx: gens[] of that file when the reply came in, see file_gen() */
+  uint32_t pad0;
+  struct {
+    uint32_t busy;    /* 1 from before the message is sent until the hub has copied the data; futex */
+    uint32_t len;
+  } buffer[SLOT_BUFFERS]; /* frame.flags FF_OOB: which one is in the body's last 8 bytes instead of the buffer */
+  uint8_t pad1[8192 - 32 - 8 * SLOT_BUFFERS];
+  uint8_t reply[FRAME_MAX];
+  uint8_t data[SLOT_BUFFERS][FRAME_DATA_MAX];
+};
+
+struct session {
+  uint32_t magic, version;
+  uint32_t flags;       /* enum session_flag */
+  uint32_t over;        /* 1: the session has ended; programs end themselves */
+  uint64_t id;          /* random; in the names of memfds: "fsyscall-agent-ID", "fsyscall:ID:HANDLE" */
+  uint32_t hub_pid;
+  uint32_t nrules;
+  uint32_t next_ctx;    /* the next process context, taken by fetch-and-add, from 1 */
+  uint32_t next_handle; /* hint */
+  uint32_t next_slot;   /* hint */
+  uint32_t pad;
+  uint64_t counters[N_COUNT];
+  struct facts facts;
+  struct rule rules[SESSION_RULES]; /* longest prefix wins; sorted by length, longest first */
+  _Alignas(4096) uint32_t gens[SESSION_GENS];
+  _Alignas(4096) struct hstate handles[SESSION_HANDLES];
+};
+
+/* Offsets in the memfd. */
+#define SESSION_HEAD_SIZE ((sizeof(struct session) + 4095) & ~4095ul)
+#define SESSION_SLOT_SIZE ((sizeof(struct slot) + 4095) & ~4095ul)
+#define SESSION_SLOT_OFFSET(i) (SESSION_HEAD_SIZE + (uint64_t)(i) * SESSION_SLOT_SIZE)
+#define SESSION_SIZE SESSION_SLOT_OFFSET(SESSION_SLOTS)
+
+/*
+ * What an executed agent is told, through the descriptor in the environment of the first start and AFD_CARRY later.
+ * A memfd; read whole, then closed.
+ */
+enum carry_kind { CARRY_FIRST, CARRY_EXEC };
+struct carry {
+  uint32_t magic, kind;
+  int32_t afd_base;      /* the agent's descriptors are afd_base + enum agent_fd */
+  int32_t prog_fd;       /* the program's ELF file, to be mapped and closed; -1: look up `path' (first start) */
+  int32_t interp_fd;     /* its PT_INTERP, -1: none or to be looked up */
+  uint32_t ctx;
+  uint32_t cwd_handle;   /* H_NONE: the working directory is local and the kernel's own */
+  uint32_t umask;
+  uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
+  uint64_t sigmask;      /* the program's mask */
+  char cwd[4096];        /* canonical path of a remote cwd */
+  char exe[4096];        /* what /proc/self/exe says */
+  char execfn[4096];     /* AT_EXECFN */
+};
+
+#endif

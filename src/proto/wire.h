@@ -1,0 +1,146 @@
+/*
+ * What crosses the stream between the two hubs, and (with the same header) the socket between agents and their hub.
+ *
+ * Everything is little-endian. Numbers of errno, signals, open flags, modes and the like are those of x86-64 Linux
+ * whatever either machine is. docs/protocol.md describes each message for people; change both together.
+ */
+#ifndef PROTO_WIRE_H
+#define PROTO_WIRE_H
+
+#include <stdint.h>
+
+#define WIRE_VERSION 1
+#define WIRE_MAGIC 0x31637366u /* "fsc1", the first word of HELLO's body */
+
+#define FRAME_DATA_MAX (128u << 10)               /* the largest single buffer of a call */
+#define FRAME_MAX (FRAME_DATA_MAX + (16u << 10))  /* the largest frame, header included */
+#define WIRE_PATH_MAX 4096                        /* with the terminating NUL that is not sent */
+
+/*
+ * A body is a sequence of fields in the order of the row's args string.
+ *   integers  8 bytes            strings and buffers  4 bytes of length, then the bytes
+ * Request:  H  8 bytes: handle        I, L  8 bytes          S  string          B  buffer
+ *           A  8 bytes base handle, then string path         P  the same as A
+ *           O  8 bytes: room          M  8 bytes: 1 if present, then 4 x 8 bytes (sec, nsec, sec, nsec)
+ *           U  8 bytes: kind of argument (enum ioctl_arg), then a buffer or 8 bytes
+ *           X, F  nothing
+ * Reply:    in the same order, O: buffer, X: struct wire_attr, F: struct wire_statfs, U: buffer, L: buffer or nothing
+ * A reply with a negative result has no body, except where the flag says so.
+ */
+struct frame {
+  uint32_t len;   /* of the whole frame, header included */
+  uint8_t type;   /* enum frame_type */
+  uint8_t flags;  /* enum frame_flag */
+  uint16_t op;    /* wire number of the table's row, or enum wire_op */
+  uint32_t tag;   /* names the request; its reply carries the same */
+  uint32_t ctx;   /* process context on the master, 0: the hub itself */
+  uint64_t seq;   /* counts frames of this direction that carry effects (all but ACK), from 1 */
+  uint64_t ack;   /* the highest seq of the other direction that has been taken and, if posted, applied */
+  int64_t result; /* replies: what the call returned, or -errno. requests: the umask of the caller */
+};
+
+enum frame_type {
+  F_HELLO = 1,  /* first frame each way; body: a list of facts (struct wire_fact) */
+  F_CALL,       /* wants exactly one REPLY */
+  F_POST,       /* wants none: covered by ack */
+  F_REPLY,
+  F_CANCEL,     /* master: interrupt the CALL with this tag; its REPLY still comes */
+  F_ACK,        /* nothing but its ack field; has seq 0 */
+  F_LATE,       /* slave: a posted call on handle (ctx field unused; body: 8 bytes handle) failed with result */
+  F_WINDOW,     /* slave: body 8 bytes handle, 8 bytes: bytes of that stream written out so far, in total */
+  F_READY,      /* slave: body 8 bytes handle, 8 bytes poll events that are true now (answer to an armed poll) */
+  F_INVALID,    /* slave: body a list of 8 byte device, 8 byte inode: what was sent of these may be stale */
+  F_SIGNAL,     /* slave: result = signal number, op = 1: to the command's process group, 0: to the command */
+  F_WINSIZE,    /* slave: body 4 x 8 bytes: rows, columns, x and y pixels of its terminal */
+  F_EXIT,       /* master: the command ended, result = exit status (0 to 255, 128 + signal); nothing posted is left */
+  F_STATS,      /* master: body: text for the person, printed by --stats */
+  F_TRACE,      /* master: body: text lines of --trace */
+  F_DONE,       /* master: the last process of the session has gone; the slave ends */
+  F_ABORT,      /* either: the session ends now; body: one line of text that says why */
+};
+
+enum frame_flag {
+  FF_REDIRECT = 1, /* reply: the walk left the slave's part of the name space; result 0, body: string, the absolute
+                      path where the master's own rules go on */
+  FF_OOB = 2,      /* agent to hub only: the bytes of the body's one buffer are in slot(tag).data[frame.ack], its 4 bytes
+                      of length in the body; the hub puts them in at body offset frame.seq */
+  FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did */
+  FF_FD = 8,       /* agent to hub only: a descriptor comes with the message */
+  FF_CACHEABLE = 16, /* reply: attributes and contents are watched; F_INVALID will say when they are stale */
+  FF_EOF = 32,     /* reply to getdents64: nothing follows this block */
+};
+
+/* Operations that are not rows of the table. */
+enum wire_op {
+  W_POLL = 64,   /* CALL or POST: "HI": arm: tell by READY once when any of these poll events is true. CALL with
+                    FF_CONTENTS unset replies at once with the events true now */
+  W_PLACE,       /* agent to hub, POST + FF_FD: "HI" handle, enum place: here is the placeholder */
+  W_BIND,        /* agent to hub, POST: process `ctx' exists; its pid comes as SCM_CREDENTIALS */
+  W_MAPFD,       /* agent to hub, POST + FF_FD: "HII" handle, dev, ino: send the contents memfd of that file through the
+                    socket that comes with this, with 8 bytes: 1 if it has still to be filled */
+  W_FLUSH,       /* agent to hub, CALL: "II" dev, ino: write back what shared mappings changed (0, 0: everything) */
+  W_TRACE,       /* agent to hub, POST: body: text */
+};
+
+/* Handles: chosen by the master. index in the low 20 bits, generation above; the whole number must match. */
+#define HANDLE_INDEX_BITS 20
+#define HANDLE_INDEX(h) ((h) & ((1u << HANDLE_INDEX_BITS) - 1))
+enum fixed_handle {
+  H_NONE = 0xffffffff,
+  H_ROOT = 0,   /* base of absolute paths */
+  H_STDIN = 1,
+  H_STDOUT = 2,
+  H_STDERR = 3,
+  H_CWD = 4,    /* the directory in which the slave was started */
+  H_TTY = 5,    /* the slave's controlling terminal, if any */
+  H_FIRST = 16, /* the first that the master hands out */
+};
+
+/* What a handle leads to; in openat's reply and in the facts about 0 to 2. */
+enum file_kind { K_NONE, K_REG, K_DIR, K_TTY, K_STREAM /* pipe, FIFO, socket */, K_CHR, K_BLK, K_NULL /* /dev/null */, K_PATH /* O_PATH */ };
+
+/* Facts: each a 2-byte number, a 4-byte length, then the value; unknown ones are skipped. Integers are 8 bytes. */
+enum wire_fact {
+  FACT_MAGIC = 1, /* WIRE_MAGIC, always first */
+  FACT_VERSION,
+  FACT_CAPS,      /* capability bits, enum wire_cap */
+  FACT_PID,
+  FACT_IDS,       /* ruid euid suid rgid egid sgid: 6 integers */
+  FACT_GROUPS,    /* integers */
+  FACT_UMASK,
+  FACT_CWD,       /* string */
+  FACT_HOSTNAME,
+  FACT_DOMAIN,
+  FACT_CLOCK,     /* nanoseconds since 1970 on the slave at the moment of sending */
+  FACT_STDIO,     /* for 0 to 2: kind, open flags, device, inode: 12 integers */
+  FACT_WINSIZE,   /* 4 integers, only with a terminal */
+  FACT_ENV,       /* NAME=VALUE, one fact each */
+  FACT_TTYNAME,   /* path of the slave's terminal */
+  FACT_RULE,      /* master to slave: "WHERE PREFIX": one rule, so that walks know where the slave's part ends */
+  FACT_RELEASE,   /* uname -r of the sender */
+  FACT_EXE,
+};
+enum wire_cap { CAP_WATCH = 1, CAP_CONTENTS = 2 };
+
+/* Attributes of a file, as statx gives them. */
+struct wire_attr {
+  uint64_t mask, attributes, attributes_mask;
+  uint64_t mode, nlink, uid, gid;
+  uint64_t rdev, dev; /* makedev() of x86-64 */
+  uint64_t ino, size, blocks, blksize, mnt_id;
+  int64_t atime, atime_nsec, btime, btime_nsec, ctime, ctime_nsec, mtime, mtime_nsec;
+};
+struct wire_statfs {
+  uint64_t type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen, frsize, flags;
+};
+
+/*
+ * openat's reply: 8 bytes enum file_kind, struct wire_attr, 8 bytes open flags as F_GETFL tells them, then a buffer:
+ * contents of a whole small regular file, or for directories opened with O_PATH or O_DIRECTORY the canonical path
+ * (FF_CONTENTS says that the buffer is meaningful). openat's request: base, path, flags, mode.
+ */
+#define CONTENTS_MAX (64u << 10)
+
+enum ioctl_arg { IOA_NONE, IOA_INT /* 8 bytes by value */, IOA_IN /* buffer */, IOA_OUT /* 8 bytes: size */, IOA_INOUT /* buffer */ };
+
+#endif
