@@ -90,6 +90,7 @@ struct hstate {
                              low word of written) */
   uint32_t ready;    /* streams: poll events last reported */
   uint32_t armed;    /* streams: events asked for and not yet reported */
+  uint64_t sock_ino; /* streams: inode number of the placeholder socket */
   struct wire_attr attr;
 };
 enum snap { SNAP_NONE, SNAP_ATTR = 1, SNAP_CONTENTS = 2 };

@@ -1,0 +1,81 @@
+/*
+ * Asking the slave (call.c): building a request, sending it, reading its reply. And where a path or descriptor leads
+ * (route.c, vft.c), as the file handlers need it.
+ */
+#ifndef AGENT_CALL_H
+#define AGENT_CALL_H
+
+#include "agent/agent.h"
+#include "proto/codec.h"
+
+/* A request being built; lives on the agent's stack, its bytes in t's slot-independent message page. */
+struct req {
+  struct thread *t;
+  const struct row *row; /* 0 for enum wire_op operations */
+  uint16_t op;
+  uint8_t flags;
+  struct wbuf w;         /* after the frame header, in the thread's message buffer (4 KiB + path room) */
+  int oob;               /* data buffer in use, -1: none */
+  uint32_t oob_at;       /* body offset where the hub puts it in */
+  int err;               /* first failure while building: -EFAULT ... */
+  struct rbuf r;         /* after req_call(): the reply's body */
+  uint32_t reply_flags, reply_gen;
+};
+
+void req_start(struct req *q, struct thread *t, const struct row *row); /* row->wire becomes op */
+void req_start_op(struct req *q, struct thread *t, enum wire_op op);
+void req_u64(struct req *q, uint64_t v);
+void req_handle(struct req *q, struct handle h);
+void req_str(struct req *q, const char *s);                        /* agent memory */
+int req_data(struct req *q, const void *user, uint32_t n);         /* program memory, at most FRAME_DATA_MAX; 0 or -EFAULT */
+/* Sends and waits. May-block requests (`blocking') can be interrupted by a signal: -EINTR, after the slave
+   confirmed that nothing was done; a true result wins. Others are waited for without interruption. Returns the
+   slave's result, or -errno. Counts N_WAITED. */
+long req_call(struct req *q, bool blocking);
+/* Sends without waiting; 0 or -errno of building it. Counts N_POSTED. fd >= 0 goes along. */
+long req_post(struct req *q, int fd);
+
+/* A whole regular call: encodes c->a by `row->args' (a[] laid out as for the row's own native call, H arguments being
+   program descriptors that are remote, A/P already resolved into `at'), calls, decodes into the program's memory. */
+struct at {
+  bool local;         /* the kernel here goes on: dirfd, path below */
+  int dirfd;          /* local: descriptor or AT_FDCWD to use */
+  struct handle base; /* remote: H_ROOT or a directory's handle */
+  char *path;         /* in t->path_buf[]; what to walk from there */
+  char *lexical;      /* absolute, by the rules; for messages and as the cwd's name */
+  unsigned hops;      /* redirects so far */
+};
+long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at at[2]);
+
+/* route.c: decides where (dirfd, path) leads; `path' is the program's pointer. which: 0 or 1, selects the
+   buffers. -errno: EFAULT, ENOENT (empty path without AT_EMPTY_PATH in `flags'), ENAMETOOLONG, EACCES (denied) ... An
+   empty path with AT_EMPTY_PATH gives base = the handle itself and path = "". */
+int route(struct call *c, int dirfd, const void *path, int flags, struct at *at, int which);
+/* After a reply with FF_REDIRECT: the same for the path in it. 0, or -ELOOP after 40. */
+int route_again(struct call *c, struct req *q, struct at *at, int which);
+
+/* vft.c */
+/* Takes a free handle; H_NONE and -ENFILE when there is none. */
+struct handle handle_new(void);
+void handle_drop(struct handle h); /* never opened */
+/* Makes the placeholder for a freshly opened handle and tells the hub. The new descriptor number or -errno (the
+   handle is then closed). hstate's kind, flags, gen are set before. cloexec: O_CLOEXEC or 0. */
+long handle_place(struct call *c, struct handle h, int cloexec);
+/* True while what hstate remembers (SNAP_ATTR, SNAP_CONTENTS) is true. */
+bool snap_true(const struct hstate *s, enum snap what);
+void snap_take(struct hstate *s, const struct req *q, const struct wire_attr *a, uint32_t what);
+/* After posting a change to the file: raises its counter. */
+void file_changed(struct hstate *s);
+/* -errno of an earlier posted call on this handle, once; else 0. */
+long late_error(struct hstate *s);
+
+/* attr.c */
+struct stat_k; /* the kernel's struct stat of x86-64 */
+void attr_to_stat(struct stat_k *st, const struct wire_attr *a); /* with the slave's st_dev */
+#define SLAVE_DEV (1ul << 44)
+
+/* io.c */
+/* Brings the whole contents of a remote regular file into `memfd' (agent descriptor) at the same offsets. 0 or -errno. */
+long fetch_all(struct call *c, struct handle h, int memfd, uint64_t size);
+
+#endif
