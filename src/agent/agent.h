@@ -77,6 +77,7 @@ struct thread {
   uint32_t slot_pid;          /* the process that took it (a fork child must take another) */
   void *scratch;              /* a page for handlers: paths, packed arguments; see scratch() */
   char *path_buf[4];          /* 4096 bytes each */
+  uint8_t *msg;               /* the message being built, 0 until the first */
 };
 
 /* One system call under way. Handlers may change a[] before they pass the call on. */

@@ -141,7 +141,7 @@ struct session {
   uint32_t next_ctx;    /* the next process context, taken by fetch-and-add, from 1 */
   uint32_t next_handle; /* hint */
   uint32_t next_slot;   /* hint */
-  uint32_t pad;
+  uint32_t high_handle; /* one above the highest index ever taken, H_FIRST at the start; bounds scans */
   uint64_t counters[N_COUNT];
   struct facts facts;
   struct rule rules[SESSION_RULES]; /* longest prefix wins; sorted by length, longest first */

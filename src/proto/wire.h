@@ -60,8 +60,8 @@ enum frame_type {
 };
 
 enum frame_flag {
-  FF_REDIRECT = 1, /* reply: the walk left the slave's part of the name space; result 0, body: string, the absolute
-                      path where the master's own rules go on */
+  FF_REDIRECT = 1, /* reply: the walk left the slave's part of the name space; result: which path of the call it was
+                      (0 or 1), body: string, the absolute path where the master's own rules go on */
   FF_OOB = 2,      /* agent to hub only: the bytes of the body's one buffer are in slot(tag).data[frame.ack], its 4 bytes
                       of length in the body; the hub puts them in at body offset frame.seq */
   FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did */
@@ -135,11 +135,17 @@ struct wire_statfs {
 };
 
 /*
+ * openat's request: base, path, flags, mode, the handle to open it as (chosen by the master). An empty path opens the
+ * base's own file anew, as /proc/self/fd/N would; readlinkat with an empty path on what is no symbolic link tells the
+ * base's canonical path.
  * openat's reply: 8 bytes enum file_kind, struct wire_attr, 8 bytes open flags as F_GETFL tells them, then a buffer:
- * contents of a whole small regular file, or for directories opened with O_PATH or O_DIRECTORY the canonical path
- * (FF_CONTENTS says that the buffer is meaningful). openat's request: base, path, flags, mode.
+ * contents of a whole small regular file, or for directories the canonical path (FF_CONTENTS says that the buffer is
+ * meaningful).
  */
 #define CONTENTS_MAX (64u << 10)
+
+/* What W_PLACE brings: the memfd itself, or the hub's end of the socket pair. */
+enum place { PLACE_FILE, PLACE_STREAM };
 
 enum ioctl_arg { IOA_NONE, IOA_INT /* 8 bytes by value */, IOA_IN /* buffer */, IOA_OUT /* 8 bytes: size */, IOA_INOUT /* buffer */ };
 
