@@ -19,10 +19,11 @@
 /*
  * A body is a sequence of fields in the order of the row's args string.
  *   integers  8 bytes            strings and buffers  4 bytes of length, then the bytes
- * Request:  H  8 bytes: handle        I, L  8 bytes          S  string          B  buffer
+ * Request:  H  8 bytes: handle        I  8 bytes             S  string          B  buffer
  *           A  8 bytes base handle, then string path         P  the same as A
  *           O  8 bytes: room          M  8 bytes: 1 if present, then 4 x 8 bytes (sec, nsec, sec, nsec)
- *           U  8 bytes: kind of argument (enum ioctl_arg), then a buffer or 8 bytes
+ *           U, L  8 bytes: kind of argument (enum ioctl_arg), then nothing, 8 bytes (INT, OUT) or a buffer (IN, INOUT).
+ *              A struct flock is an INOUT buffer of 5 x 8 bytes: type, whence, start, len, pid
  *           X, F  nothing
  * Reply:    in the same order, O: buffer, X: struct wire_attr, F: struct wire_statfs, U: buffer, L: buffer or nothing
  * A reply with a negative result has no body, except where the flag says so.
