@@ -1,0 +1,39 @@
+/*
+ * syscalls.def as data. Owns the two arrays, both constant.
+ *
+ * Must never: use libc or kernel headers (the agent links this too); table_check.c holds it against the kernel's.
+ */
+#include "proto/table.h"
+
+enum { NO_EPERM = 1, NO_ENOSYS = 38, NO_EOPNOTSUPP = 95 };
+
+enum {
+#define SYS(nr, name, handler, args, wire, traits, level, note) NR_##name = nr,
+#define AKA(nr, name, target, map) NR_##name = nr,
+#define NO(nr, name, err, note) NR_##name = nr,
+#include "proto/syscalls.def"
+};
+
+#define NAMED(text) #text
+
+const struct row syscall_rows[SYSCALL_MAX] = {
+#define SYS(nr, name, handler, args, wire, traits, level, note)                                                        \
+  [nr] = {NAMED(name), args, note, wire, traits, -1, 0, LEVEL_##level},
+#define AKA(nr, name, target, map) [nr] = {NAMED(name), "", map, 0, 0, NR_##target, 0, LEVEL_FULL},
+#define NO(nr, name, err, note) [nr] = {NAMED(name), "", note, 0, 0, -1, NO_##err, LEVEL_NONE},
+#include "proto/syscalls.def"
+};
+
+/* Rows that are never sent get places of their own above WIRE_MAX, so that two rows in one place do not compile. */
+static const uint16_t nr_of_wire[WIRE_MAX + SYSCALL_MAX] = {
+#define SYS(nr, name, handler, args, wire, traits, level, note) [(wire) ? (wire) : WIRE_MAX + (nr)] = (nr),
+#include "proto/syscalls.def"
+};
+
+const struct row *row_of_wire(unsigned wire)
+{
+  if (!wire || wire >= WIRE_MAX)
+    return 0;
+  const struct row *r = &syscall_rows[nr_of_wire[wire]];
+  return r->wire == wire ? r : 0;
+}
