@@ -44,17 +44,54 @@ struct at {
   char *path;         /* in t->path_buf[]; what to walk from there */
   char *lexical;      /* absolute, by the rules; for messages and as the cwd's name */
   unsigned hops;      /* redirects so far */
+  int flags, which;   /* as given to route() */
 };
 long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at at[2]);
 
 /* route.c: decides where (dirfd, path) leads; `path' is the program's pointer. which: 0 or 1, selects the
    buffers. -errno: EFAULT, ENOENT (empty path without AT_EMPTY_PATH in `flags'), ENAMETOOLONG, EACCES (denied) ... An
-   empty path with AT_EMPTY_PATH gives base = the handle itself and path = "". */
+   empty path with AT_EMPTY_PATH gives base = the handle itself and path = "". AT_SYMLINK_NOFOLLOW in `flags' leaves the
+   links of /proc/self what they are. */
 int route(struct call *c, int dirfd, const void *path, int flags, struct at *at, int which);
 /* After a reply with FF_REDIRECT: the same for the path in it. 0, or -ELOOP after 40. */
 int route_again(struct call *c, struct req *q, struct at *at, int which);
 
+/* A name under /proc or /dev that means something of the calling process itself. */
+enum self_what { SELF_NO, SELF_OTHER, SELF_EXE, SELF_CWD, SELF_FD, SELF_TTY };
+struct self_name {
+  enum self_what what; /* SELF_OTHER: another file of /proc/self */
+  int fd;              /* SELF_FD */
+  const char *rest;    /* what follows, "" or "/..." */
+};
+struct self_name self_name(struct call *c, const char *lexical);
+/* The absolute path of a directory handle that `fd' (a placeholder) stands for, into buf (4096 bytes). 0 or -errno. */
+long dir_path(int fd, struct handle h, char *buf);
+/* `cwd_path' as it is now, into buf (4096 bytes), and the handle that goes with it. */
+struct handle cwd_get(struct proc *p, char *buf);
+
+/* open.c */
+struct opened {
+  struct handle h;
+  struct wire_attr attr;
+  struct req q;
+  const void *contents; /* 0: the reply brought none. Valid until the thread's next req_call() */
+  uint32_t len;
+};
+/* Opens on the slave and follows redirects. 0: opened, not yet placed; 1: `at' has become local; -errno. */
+long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o);
+/* Gives the opened handle a descriptor, with the contents or the directory's path in it. Number or -errno. */
+long open_place(struct call *c, struct opened *o, const struct at *at, int cloexec);
+/* Closes a handle that has no placeholder. */
+void handle_close(struct thread *t, struct handle h);
+/* Whether the slave's user may execute (or enter) a file with these attributes. */
+bool attr_executable(const struct wire_attr *a);
+/* A number fresh from the kernel: -EMFILE if it is one that the program must not see. */
+long fd_new(struct proc *p, long fd);
+
 /* vft.c */
+/* True if everything below a local directory descriptor is local too and has no names of its own kind (/proc, /dev). */
+bool vft_pure(struct proc *p, int fd);
+void vft_set_pure(struct proc *p, int fd);
 /* Takes a free handle; H_NONE and -ENFILE when there is none. */
 struct handle handle_new(void);
 void handle_drop(struct handle h); /* never opened */
@@ -70,9 +107,19 @@ void file_changed(struct hstate *s);
 long late_error(struct hstate *s);
 
 /* attr.c */
-struct stat_k; /* the kernel's struct stat of x86-64 */
+struct stat_k { /* the kernel's struct stat of x86-64 */
+  uint64_t dev, ino, nlink;
+  uint32_t mode, uid, gid, pad;
+  uint64_t rdev;
+  int64_t size, blksize, blocks;
+  int64_t atime, atime_nsec, mtime, mtime_nsec, ctime, ctime_nsec;
+  int64_t unused[3];
+};
 void attr_to_stat(struct stat_k *st, const struct wire_attr *a); /* with the slave's st_dev */
 #define SLAVE_DEV (1ul << 44)
+/* Attributes and file system figures into the program's memory, as the row's call lays them out. 0 or -EFAULT. */
+long attr_out(const struct row *row, void *user, const struct wire_attr *a);
+long statfs_out(void *user, const struct wire_statfs *f);
 
 /* io.c */
 /* Brings the whole contents of a remote regular file into `memfd' (agent descriptor) at the same offsets. 0 or -errno. */

@@ -1,0 +1,570 @@
+/*
+ * Where a path leads: the session's rules, longest prefix wins, and the names that mean the calling process itself.
+ *
+ * Owns the decision and the process's idea of its working directory's name. Never walks a remote path: the slave does,
+ * and hands back what leaves its part. A local path goes to the kernel as the program wrote it; the absolute spelling
+ * made here only chooses the rule. `..' is taken lexically only where that cannot change the answer: from a canonical
+ * start, or inside one local part.
+ */
+#include <asm/errno.h>
+#include <asm/unistd.h>
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#include "agent/call.h"
+
+#define PATH_SIZE 4096
+#define MAX_HOPS 40
+
+/* ---- rules ---- */
+
+static bool under(const char *path, size_t n, const char *prefix, size_t len)
+{
+  if (len == 1) /* "/" */
+    return true;
+  return n >= len && (path[len] == '/' || path[len] == 0) && !memcmp(path, prefix, len);
+}
+
+/* `path' is absolute without `.' and `..', "" for the root. */
+static enum where where_of(const char *path, size_t n)
+{
+  if (standalone())
+    return WHERE_LOCAL;
+  for (uint32_t i = 0; i < session->nrules && i < SESSION_RULES; i++) {
+    const struct rule *r = &session->rules[i];
+    if (under(path, n, r->prefix, r->len))
+      return r->where;
+  }
+  return WHERE_REMOTE;
+}
+
+/* A local directory below which everything is local and no name is special. */
+static bool is_pure(const char *dir, size_t n)
+{
+  if (n < 2 || where_of(dir, n) != WHERE_LOCAL || under(dir, n, "/proc", 5) || under(dir, n, "/dev", 4))
+    return false;
+  for (uint32_t i = 0; i < session->nrules && i < SESSION_RULES; i++) {
+    const struct rule *r = &session->rules[i];
+    if (r->where != WHERE_LOCAL && r->len > n && r->prefix[n] == '/' && !memcmp(r->prefix, dir, n))
+      return false;
+  }
+  return true;
+}
+
+/* ---- names of the process itself ---- */
+
+static bool number(const char **s, int *v)
+{
+  const char *p = *s;
+  long n = 0;
+  for (; *p >= '0' && *p <= '9' && n < 100000000; p++)
+    n = n * 10 + (*p - '0');
+  if (p == *s)
+    return false;
+  *s = p;
+  *v = (int)n;
+  return true;
+}
+
+static bool skip(const char **s, const char *word)
+{
+  size_t n = strlen(word);
+  if (strncmp(*s, word, n) || ((*s)[n] && (*s)[n] != '/'))
+    return false;
+  *s += n;
+  return true;
+}
+
+/* Past "/proc/self", its other spellings and a thread of it. */
+static bool skip_self(struct call *c, const char **s)
+{
+  const char *p = *s;
+  int n;
+  if (skip(&p, "/proc/self") || skip(&p, "/proc/thread-self")) {
+    *s = p;
+  } else {
+    if (!skip(&p, "/proc") || *p++ != '/' || !number(&p, &n) || (*p && *p != '/'))
+      return false;
+    if (n != c->t->tid && n != (int)sys0(__NR_getpid))
+      return false;
+    *s = p;
+  }
+  p = *s;
+  if (skip(&p, "/task") && *p++ == '/' && number(&p, &n) && (!*p || *p == '/'))
+    *s = p;
+  return true;
+}
+
+static struct self_name self_fd(const char *p)
+{
+  struct self_name s = {.what = SELF_OTHER, .rest = ""};
+  if (*p == '/' && (p++, number(&p, &s.fd)) && (!*p || *p == '/')) {
+    s.what = SELF_FD;
+    s.rest = p;
+  }
+  return s;
+}
+
+static struct self_name self_proc(struct call *c, const char *p)
+{
+  if (!skip_self(c, &p))
+    return (struct self_name){.what = SELF_NO};
+  if (skip(&p, "/exe"))
+    return (struct self_name){.what = SELF_EXE, .rest = p};
+  if (skip(&p, "/cwd"))
+    return (struct self_name){.what = SELF_CWD, .rest = p};
+  if (skip(&p, "/fd"))
+    return self_fd(p);
+  return (struct self_name){.what = SELF_OTHER, .rest = ""};
+}
+
+static struct self_name self_dev(const char *p)
+{
+  static const char *const std[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+  const char *tty = session->facts.ttyname;
+  for (int i = 0; i < 3; i++)
+    if (!strcmp(p, std[i]))
+      return (struct self_name){.what = SELF_FD, .fd = i, .rest = ""};
+  if (tty[0] && (!strcmp(p, "/dev/tty") || !strcmp(p, tty)))
+    return (struct self_name){.what = SELF_TTY, .rest = ""};
+  if (skip(&p, "/dev/fd"))
+    return self_fd(p);
+  return (struct self_name){.what = SELF_NO};
+}
+
+struct self_name self_name(struct call *c, const char *lexical)
+{
+  if (lexical[0] == '/' && lexical[1] == 'p')
+    return self_proc(c, lexical);
+  if (lexical[0] == '/' && lexical[1] == 'd')
+    return self_dev(lexical);
+  return (struct self_name){.what = SELF_NO};
+}
+
+/* ---- the working directory and directory descriptors ---- */
+
+struct handle cwd_get(struct proc *p, char *buf)
+{
+  lock(&p->lock);
+  struct handle h = p->cwd;
+  memcpy(buf, p->cwd_path, strlen(p->cwd_path) + 1);
+  unlock(&p->lock);
+  return h;
+}
+
+/* A remote directory's placeholder holds its path; one that was inherited does not. */
+long dir_path(int fd, struct handle h, char *buf)
+{
+  const struct hstate *s = hstate(h);
+  if (s->attr.mode && !S_ISDIR(s->attr.mode))
+    return -ENOTDIR;
+  long n = sys4(__NR_pread64, fd, buf, PATH_SIZE - 1, 0);
+  if (n <= 0 || buf[0] != '/')
+    return -ENOENT;
+  buf[n] = 0;
+  return 0;
+}
+
+static long local_dir_path(int fd, char *buf)
+{
+  char link[40];
+  fmt(link, sizeof link, "/proc/thread-self/fd/%d", fd);
+  long n = sys3(__NR_readlink, link, buf, PATH_SIZE - 1);
+  if (n < 0)
+    return n;
+  buf[n] = 0;
+  return buf[0] == '/' ? 0 : -ENOENT;
+}
+
+/* ---- making a path absolute ---- */
+
+/* The absolute spelling under construction; the root is "". */
+struct spelling {
+  char *out; /* PATH_SIZE bytes */
+  size_t n;
+  const char *rest; /* of the program's path, not yet taken */
+  bool sure;        /* no component since the canonical start may be a link */
+  bool rewritten;   /* the kernel here was asked where `..' leads: only the spelling goes there */
+  bool guessed;     /* `..' inside a local part: the kernel may know better, the slave knows nothing of it */
+  bool ask;         /* the slave has to walk on from here: `rest' starts with `..' */
+};
+
+static size_t parent_of(const char *path, size_t n)
+{
+  while (n > 0 && path[n - 1] != '/')
+    n--;
+  return n ? n - 1 : 0;
+}
+
+static int append(struct spelling *s, const char *name, size_t len)
+{
+  if (s->n + 1 + len >= PATH_SIZE - 2)
+    return -ENAMETOOLONG;
+  s->out[s->n++] = '/';
+  memcpy(s->out + s->n, name, len);
+  s->n += len;
+  s->out[s->n] = 0;
+  s->sure = false;
+  return 0;
+}
+
+static void pop(struct spelling *s)
+{
+  s->n = parent_of(s->out, s->n);
+  s->out[s->n] = 0;
+}
+
+/* What the kernel here makes of the spelling so far. */
+static int canonicalize(struct spelling *s)
+{
+  long fd = sys4(__NR_openat, AT_FDCWD, s->out, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0)
+    return (int)fd;
+  long r = local_dir_path((int)fd, s->out);
+  sys1(__NR_close, fd);
+  s->n = r ? s->n : strlen(s->out);
+  s->rewritten = s->sure = true;
+  return (int)r;
+}
+
+static enum where parent_where(struct spelling *s)
+{
+  size_t up = parent_of(s->out, s->n);
+  char cut = s->out[up];
+  s->out[up] = 0;
+  enum where w = where_of(s->out, up);
+  s->out[up] = cut;
+  return w;
+}
+
+/* `..': see the head of this file. */
+static int go_up(struct spelling *s)
+{
+  if (s->n > 0 && !s->sure) {
+    enum where here = where_of(s->out, s->n);
+    s->ask = here == WHERE_REMOTE;
+    if (s->ask)
+      return 0;
+    bool border = here == WHERE_LOCAL && parent_where(s) != WHERE_LOCAL;
+    int r = border ? canonicalize(s) : 0;
+    if (r)
+      return r;
+    s->guessed |= !border;
+  }
+  pop(s);
+  return 0;
+}
+
+static int take_component(struct spelling *s, const char *name, size_t len)
+{
+  if (len == 2 && name[0] == '.' && name[1] == '.')
+    return go_up(s);
+  return len == 1 && name[0] == '.' ? 0 : append(s, name, len);
+}
+
+static int spell(struct spelling *s)
+{
+  while (*s->rest) {
+    const char *name = s->rest;
+    size_t len = 0;
+    while (name[len] && name[len] != '/')
+      len++;
+    int r = len ? take_component(s, name, len) : 0;
+    if (r || s->ask)
+      return r;
+    s->rest = name + len + (name[len] == '/');
+  }
+  return 0;
+}
+
+/* A path that ends in `/' or `/.' asks for a directory; the new spelling must go on asking. */
+static void keep_tail(struct spelling *s, const char *path)
+{
+  size_t len = strlen(path);
+  bool dot = path[len - 1] == '.' && (len == 1 || path[len - 2] == '/');
+  if (s->n > 0 && (path[len - 1] == '/' || dot))
+    memcpy(s->out + s->n, dot ? "/." : "/", dot ? 3 : 2);
+}
+
+/* True if no component is empty, `.' or `..': an absolute path is then its own spelling, a final slash apart. */
+static bool is_plain(const char *p)
+{
+  for (const char *q = p;; q++) {
+    if (*q == '/')
+      return false;
+    if (*q == '.') {
+      const char *end = q + (q[1] == '.' ? 2 : 1);
+      if (!*end || *end == '/')
+        return false;
+    }
+    q = strchr(q, '/');
+    if (!q || !q[1])
+      return true;
+  }
+}
+
+/* ---- deciding ---- */
+
+static int route_path(struct call *c, struct at *at);
+
+static char *given_buf(struct call *c, const struct at *at)
+{
+  return c->t->path_buf[2 * at->which];
+}
+
+static char *spelling_buf(struct call *c, const struct at *at)
+{
+  return c->t->path_buf[2 * at->which + 1];
+}
+
+static void go_remote(struct at *at, struct handle base, char *path)
+{
+  at->local = false;
+  at->base = base;
+  at->path = path;
+}
+
+static void go_below(struct at *at, struct handle base, const char *rest)
+{
+  while (*rest == '/')
+    rest++;
+  go_remote(at, base, (char *)rest);
+}
+
+/* Starts again from `start' and what follows a name of the process itself; `rest' lies in one of at's buffers. */
+static int rebase(struct call *c, struct at *at, const char *start, const char *rest)
+{
+  char *buf = given_buf(c, at);
+  size_t n = strlen(start), m = strlen(rest);
+  if (n + m >= PATH_SIZE)
+    return -ENAMETOOLONG;
+  if (++at->hops > MAX_HOPS)
+    return -ELOOP;
+  memmove(buf + n, rest, m + 1);
+  memcpy(buf, start, n);
+  at->path = buf;
+  return route_path(c, at);
+}
+
+/* What at->lexical is by the names of the process itself: `at' is then complete, or local in any case, or neither. */
+enum self_route { SELF_RULES, SELF_LOCAL, SELF_DONE };
+
+static int route_self(struct call *c, struct at *at)
+{
+  struct self_name s = self_name(c, at->lexical);
+  if (s.what == SELF_NO)
+    return SELF_RULES;
+  if (s.what == SELF_TTY) {
+    go_below(at, (struct handle){H_TTY}, "");
+    return SELF_DONE;
+  }
+  bool link_itself = at->flags & AT_SYMLINK_NOFOLLOW && !*s.rest;
+  if (link_itself || s.what == SELF_OTHER)
+    return SELF_LOCAL;
+  if (s.what == SELF_EXE) {
+    int r = rebase(c, at, c->p->exe, s.rest);
+    return r ? r : SELF_DONE;
+  }
+  struct handle h = s.what == SELF_CWD ? c->p->cwd : vft_remote(c->p, s.fd);
+  if (h.v == H_NONE)
+    return SELF_LOCAL;
+  go_below(at, h, s.rest);
+  return SELF_DONE;
+}
+
+/* SELF_DONE, or where the rules see at->lexical: an enum where; or -errno. */
+#define DECIDED 16
+static int decide(struct call *c, struct at *at)
+{
+  int r = route_self(c, at);
+  if (r < 0)
+    return r;
+  if (r != SELF_RULES)
+    return r == SELF_DONE ? DECIDED : WHERE_LOCAL;
+  enum where w = where_of(at->lexical, strlen(at->lexical));
+  return w == WHERE_DENY ? -EACCES : (int)w;
+}
+
+/* The slave is to walk `..' from where the spelling stopped. */
+static int ask_slave(struct at *at, struct spelling *s, struct handle base)
+{
+  if (base.v != H_NONE && !s->rewritten && !s->guessed) {
+    go_remote(at, base, at->path);
+    return 0;
+  }
+  size_t m = strlen(s->rest);
+  if (s->n + 1 + m >= PATH_SIZE)
+    return -ENAMETOOLONG;
+  s->out[s->n] = '/';
+  memcpy(s->out + s->n + 1, s->rest, m + 1);
+  go_remote(at, (struct handle){H_ROOT}, s->out);
+  return 0;
+}
+
+/* A path that the kernel here or the slave can walk as it stands is left alone; else its absolute spelling is taken. */
+static void choose_path(struct at *at, struct spelling *s, struct handle base, bool local)
+{
+  bool as_given = !s->rewritten && (local ? base.v == H_NONE || base.v == H_ROOT : !s->guessed && base.v != H_NONE);
+  if (!local)
+    go_remote(at, as_given ? base : (struct handle){H_ROOT}, at->path);
+  if (as_given)
+    return;
+  keep_tail(s, at->path);
+  at->path = s->out;
+  at->dirfd = AT_FDCWD;
+}
+
+/*
+ * From a directory whose canonical name is in the spelling buffer. base: its handle, H_NONE if it is local, H_ROOT for
+ * absolute paths, which both sides can walk.
+ */
+static int route_from(struct call *c, struct at *at, struct handle base)
+{
+  struct spelling s = {.out = spelling_buf(c, at), .rest = at->path, .sure = true};
+  at->lexical = s.out;
+  s.n = strlen(s.out);
+  if (s.n == 1)
+    s.n = 0;
+  int r = spell(&s);
+  if (r)
+    return r;
+  if (s.ask)
+    return ask_slave(at, &s, base);
+  if (!s.n)
+    memcpy(s.out, "/", 2);
+  r = decide(c, at);
+  if (r < 0 || r == DECIDED)
+    return r < 0 ? r : 0;
+  choose_path(at, &s, base, r == WHERE_LOCAL);
+  return 0;
+}
+
+/* at->path is absolute, in the buffer for given paths. */
+static int route_path(struct call *c, struct at *at)
+{
+  at->local = true;
+  at->dirfd = AT_FDCWD;
+  if (!is_plain(at->path + 1)) {
+    spelling_buf(c, at)[0] = 0;
+    return route_from(c, at, (struct handle){H_ROOT});
+  }
+  at->lexical = at->path;
+  int r = decide(c, at);
+  if (r == WHERE_REMOTE)
+    go_remote(at, (struct handle){H_ROOT}, at->path);
+  return r < 0 ? r : 0;
+}
+
+static int route_local_dir(struct call *c, struct at *at)
+{
+  if (local_dir_path(at->dirfd, at->lexical))
+    return 0; /* not open, or without a name: the kernel says what is wrong with it */
+  if (is_pure(at->lexical, strlen(at->lexical)))
+    vft_set_pure(c->p, at->dirfd);
+  return route_from(c, at, (struct handle){H_NONE});
+}
+
+static int route_dirfd(struct call *c, struct at *at)
+{
+  struct proc *p = c->p;
+  if (fd_hidden(p, at->dirfd))
+    return -EBADF;
+  if (vft_pure(p, at->dirfd) && is_plain(at->path))
+    return 0;
+  struct handle h = vft_remote(p, at->dirfd);
+  if (h.v == H_NONE)
+    return route_local_dir(c, at);
+  long r = dir_path(at->dirfd, h, at->lexical);
+  if (r == -ENOTDIR)
+    return -ENOTDIR;
+  if (!r)
+    return route_from(c, at, h);
+  at->lexical[0] = 0;
+  go_remote(at, h, at->path);
+  return 0;
+}
+
+/* The descriptor itself. */
+static int route_empty(struct call *c, struct at *at)
+{
+  struct proc *p = c->p;
+  if (!(at->flags & AT_EMPTY_PATH))
+    return -ENOENT;
+  if (at->dirfd != AT_FDCWD && fd_hidden(p, at->dirfd))
+    return -EBADF;
+  struct handle h = at->dirfd == AT_FDCWD ? p->cwd : vft_remote(p, at->dirfd);
+  if (h.v != H_NONE)
+    go_remote(at, h, at->path);
+  return 0;
+}
+
+/* Without a slave only /proc/self is anything but the kernel's. */
+static int route_standalone(struct call *c, struct at *at)
+{
+  if (strncmp(at->path, "/proc/", 6) || !is_plain(at->path + 1))
+    return 0;
+  at->lexical = at->path;
+  int r = route_self(c, at);
+  return r < 0 ? r : 0;
+}
+
+static int route_given(struct call *c, struct at *at)
+{
+  if (standalone())
+    return route_standalone(c, at);
+  if (at->path[0] == '/')
+    return route_path(c, at);
+  if (at->dirfd == AT_FDCWD)
+    return route_from(c, at, cwd_get(c->p, at->lexical));
+  return route_dirfd(c, at);
+}
+
+int route(struct call *c, int dirfd, const void *path, int flags, struct at *at, int which)
+{
+  *at = (struct at){.local = true, .dirfd = dirfd, .base = {H_NONE}, .flags = flags, .which = which};
+  at->path = given_buf(c, at);
+  at->lexical = spelling_buf(c, at);
+  at->lexical[0] = 0;
+  long n = copy_str(at->path, path, PATH_SIZE);
+  if (n < 0)
+    return (int)n;
+  return n == 0 ? route_empty(c, at) : route_given(c, at);
+}
+
+int route_again(struct call *c, struct req *q, struct at *at, int which)
+{
+  at->which = which;
+  at->path = given_buf(c, at);
+  if (!get_str(&q->r, at->path, PATH_SIZE) || at->path[0] != '/')
+    return -EIO;
+  if (++at->hops > MAX_HOPS)
+    return -ELOOP;
+  return route_path(c, at);
+}
+
+/* ---- a process's start ---- */
+
+static void cwd_local(struct proc *p)
+{
+  p->cwd = (struct handle){H_NONE};
+  if (sys2(__NR_getcwd, p->cwd_path, PATH_SIZE) < 0 || p->cwd_path[0] != '/')
+    memcpy(p->cwd_path, "/", 2);
+}
+
+void route_start(struct proc *p, const struct carry *carry)
+{
+  if (carry->cwd_handle == H_NONE || standalone()) {
+    cwd_local(p);
+    return;
+  }
+  p->cwd = (struct handle){carry->cwd_handle};
+  memcpy(p->cwd_path, carry->cwd, sizeof carry->cwd - 1);
+  p->cwd_path[sizeof carry->cwd - 1] = 0;
+}
+
+void route_carry(struct proc *p, struct carry *carry)
+{
+  memset(carry->cwd, 0, sizeof carry->cwd);
+  carry->cwd_handle = cwd_get(p, carry->cwd).v;
+  carry->umask = p->umask;
+}
