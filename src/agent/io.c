@@ -1,0 +1,721 @@
+/*
+ * Reading, writing, seeking, sizing and syncing of the slave's files. Owns the rule where a file's offset lies: in the
+ * placeholder's kernel offset, except for hstate.offset_remote. Never sleeps under the offset lock for anything that
+ * another program decides: streams have no offset and take no lock.
+ *
+ * Lock order: the lock of the thread's process (io_locks), then the record lock on the placeholder. Never two files.
+ */
+#include <asm/mman.h>
+#include <asm/poll.h>
+#include <linux/fadvise.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/futex.h>
+#include <linux/resource.h>
+#include <linux/time_types.h>
+
+#include "agent/io.h"
+
+#define SIGNAL_PIPE 13
+#define SIGNAL_FSIZE 25
+
+#define LOCKS 1024
+static struct lock *io_locks; /* a page that is zero again in a fork's child, where nobody is left to unlock */
+
+struct flock_k {
+  int16_t type, whence;
+  int64_t start, len;
+  int32_t pid;
+};
+
+/* ---- which file ---- */
+
+bool file_of(struct call *c, int fd, struct rfile *f)
+{
+  f->fd = fd;
+  f->h = vft_remote(c->p, fd);
+  if (f->h.v == H_NONE)
+    return false;
+  f->s = hstate(f->h);
+  return true;
+}
+
+bool may_read(const struct hstate *s)
+{
+  return !(s->flags & O_PATH) && (s->flags & O_ACCMODE) != O_WRONLY;
+}
+
+bool may_write(const struct hstate *s)
+{
+  return !(s->flags & O_PATH) && (s->flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* ---- the offset's lock ---- */
+
+static struct lock *lock_of(struct handle h)
+{
+  struct lock *page = __atomic_load_n(&io_locks, __ATOMIC_ACQUIRE), *none = 0;
+  if (!page) {
+    page = pages_new(LOCKS * sizeof *page);
+    if (!page)
+      fatal("no memory for locks");
+    sys3(__NR_madvise, page, LOCKS * sizeof *page, MADV_WIPEONFORK);
+    if (!__atomic_compare_exchange_n(&io_locks, &none, page, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+      pages_free(page, LOCKS * sizeof *page);
+      page = none;
+    }
+  }
+  return &page[HANDLE_INDEX(h.v) % LOCKS];
+}
+
+static void record_lock(int fd, int type)
+{
+  struct flock_k k = {.type = (int16_t)type};
+  while (sys3(__NR_fcntl, fd, F_SETLKW, &k) == -EINTR)
+    ;
+}
+
+void offset_lock(const struct rfile *f)
+{
+  lock(lock_of(f->h));
+  record_lock(f->fd, F_WRLCK);
+}
+
+void offset_unlock(const struct rfile *f)
+{
+  record_lock(f->fd, F_UNLCK);
+  unlock(lock_of(f->h));
+}
+
+/* ---- the program's memory in pieces ---- */
+
+static void spans_skip_empty(struct spans *sp)
+{
+  while (sp->n && sp->at >= sp->v->len)
+    sp->v++, sp->n--, sp->at = 0;
+}
+
+static uint64_t spans_piece(const struct spans *sp)
+{
+  uint64_t piece = sp->v->len - sp->at;
+  return piece < sp->left ? piece : sp->left;
+}
+
+static void spans_advance(struct spans *sp, uint64_t n)
+{
+  sp->at += n;
+  sp->left -= n;
+}
+
+/* Spreads `n' bytes over the program's memory; how many went, or -EFAULT if none did. */
+static long spans_out(struct spans *sp, const uint8_t *from, uint64_t n)
+{
+  uint64_t done = 0;
+  while (done < n) {
+    spans_skip_empty(sp);
+    uint64_t piece = spans_piece(sp);
+    if (piece > n - done)
+      piece = n - done;
+    if (copy_out((void *)(sp->v->base + sp->at), (void *)(from + done), piece))
+      return done ? (long)done : -EFAULT;
+    spans_advance(sp, piece);
+    done += piece;
+  }
+  return (long)done;
+}
+
+/* The first and last byte of what is next can be read: the likely mistakes show before anything is taken from a stream.
+ */
+static bool spans_sane(struct spans *sp)
+{
+  uint8_t byte;
+  spans_skip_empty(sp);
+  uint64_t at = sp->v->base + sp->at;
+  return !copy_in(&byte, (void *)at, 1) && !copy_in(&byte, (void *)(at + spans_piece(sp) - 1), 1);
+}
+
+static int gather(struct spans *sp, uint8_t *to, uint64_t n)
+{
+  for (uint64_t done = 0, piece; done < n; done += piece) {
+    spans_skip_empty(sp);
+    piece = spans_piece(sp);
+    if (piece > n - done)
+      piece = n - done;
+    if (copy_in(to + done, (void *)(sp->v->base + sp->at), piece))
+      return -EFAULT;
+    spans_advance(sp, piece);
+  }
+  return 0;
+}
+
+/* Many small pieces travel as one buffer: so they stay together, and a line is one message. */
+static __attribute__((noinline)) long put_gathered(struct req *q, struct spans *sp, uint64_t n)
+{
+  uint8_t buf[PIPE_ATOMIC];
+  struct spans before = *sp;
+  if (gather(sp, buf, n)) {
+    *sp = before;
+    return -EFAULT;
+  }
+  put_blob(&q->w, buf, (uint32_t)n);
+  return (long)n;
+}
+
+/* The B field of a request, at most `max' bytes of what is left: how many, or -EFAULT. */
+static long put_spans(struct req *q, struct spans *sp, uint64_t max)
+{
+  spans_skip_empty(sp);
+  if (max > sp->left)
+    max = sp->left;
+  uint64_t piece = spans_piece(sp);
+  if (piece < max && piece < PIPE_ATOMIC)
+    return put_gathered(q, sp, max < PIPE_ATOMIC ? max : PIPE_ATOMIC);
+  if (piece > max)
+    piece = max;
+  if (piece > FRAME_DATA_MAX)
+    piece = FRAME_DATA_MAX;
+  if (req_data(q, (void *)(sp->v->base + sp->at), (uint32_t)piece))
+    return -EFAULT;
+  spans_advance(sp, piece);
+  return (long)piece;
+}
+
+/* ---- simple questions ---- */
+
+long file_call(struct call *c, const struct row *row, const struct rfile *f, const uint64_t *v, unsigned n,
+               bool blocking)
+{
+  struct req q;
+  req_start(&q, c->t, row);
+  req_handle(&q, f->h);
+  for (unsigned i = 0; i < n; i++)
+    req_u64(&q, v[i]);
+  c->where = N_WAITED;
+  return req_call(&q, blocking);
+}
+
+long file_attr(struct call *c, struct rfile *f, struct wire_attr *a)
+{
+  if (snap_true(f->s, SNAP_ATTR)) {
+    *a = f->s->attr;
+    if (snap_true(f->s, SNAP_ATTR))
+      return 0;
+  }
+  struct req q;
+  req_start(&q, c->t, ROW(fstat));
+  req_handle(&q, f->h);
+  c->where = N_WAITED;
+  long r = req_call(&q, false);
+  if (r < 0)
+    return r;
+  get_attr(&q.r, a);
+  if (q.r.bad)
+    return -EIO;
+  snap_take(f->s, &q, a, SNAP_ATTR);
+  return 0;
+}
+
+/* ---- reading ---- */
+
+bool read_is_native(const struct rfile *f)
+{
+  return has_offset(f->s) && !f->s->offset_remote && snap_true(f->s, SNAP_CONTENTS);
+}
+
+/* One question, at most a frame's worth of bytes. */
+static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64_t off, bool blocking)
+{
+  struct req q;
+  bool own = off == OWN_OFFSET;
+  uint32_t n;
+  req_start(&q, c->t, own ? ROW(read) : ROW(pread64));
+  req_handle(&q, f->h);
+  uint64_t room = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX;
+  req_u64(&q, room);
+  if (!own)
+    req_u64(&q, off);
+  c->where = N_WAITED;
+  long r = req_call(&q, blocking);
+  if (r < 0)
+    return r;
+  const uint8_t *data = get_blob(&q.r, &n, (uint32_t)room);
+  return data ? spans_out(sp, data, n) : -EIO;
+}
+
+/* Until the buffer is full or the slave has no more. */
+static long read_chunks(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  long done = 0;
+  while (sp->left) {
+    uint64_t want = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX;
+    long r = read_chunk(c, f, sp, off == OWN_OFFSET ? off : off + (uint64_t)done, false);
+    if (r < 0)
+      return done ? done : r;
+    done += r;
+    if ((uint64_t)r < want)
+      break;
+  }
+  return done;
+}
+
+static long read_moving(struct call *c, struct rfile *f, struct spans *sp)
+{
+  offset_lock(f);
+  long off = sys3(__NR_lseek, f->fd, 0, SEEK_CUR);
+  long r = off < 0 ? off : read_chunks(c, f, sp, (uint64_t)off);
+  if (r > 0)
+    sys3(__NR_lseek, f->fd, off + r, SEEK_SET);
+  offset_unlock(f);
+  return r;
+}
+
+/* Nobody waits for what is not there yet: the descriptor may be O_NONBLOCK for this program alone. */
+static long stream_must_be_ready(struct call *c, struct rfile *f)
+{
+  if (stream_now(f->s, POLLIN))
+    return 0;
+  long events = stream_ask(c, f, POLLIN);
+  return events < 0 ? events : events ? 0 : -EAGAIN;
+}
+
+static long read_stream(struct call *c, struct rfile *f, struct spans *sp)
+{
+  if (!spans_sane(sp))
+    return -EFAULT;
+  long r = f->s->flags & O_NONBLOCK ? stream_must_be_ready(c, f) : 0;
+  if (r == 0)
+    r = read_chunk(c, f, sp, OWN_OFFSET, true);
+  if (r < 0)
+    return r;
+  __atomic_store_n(&f->s->ready, 0, __ATOMIC_RELEASE);
+  stream_drain(f->fd);
+  epoll_rearm(c, f);
+  return r;
+}
+
+long file_read(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  if (!may_read(f->s))
+    return -EBADF;
+  if (f->s->kind == K_DIR)
+    return -EISDIR;
+  if (f->s->kind == K_NULL || !sp->left)
+    return 0;
+  if (is_stream(f->s))
+    return off == OWN_OFFSET ? read_stream(c, f, sp) : -ESPIPE;
+  if (f->s->kind == K_CHR)
+    return read_chunk(c, f, sp, off, true);
+  long r = map_flush_file(c, f->s);
+  if (r < 0)
+    return r;
+  if (off == OWN_OFFSET && !f->s->offset_remote)
+    return read_moving(c, f, sp);
+  return read_chunks(c, f, sp, off);
+}
+
+/* ---- writing ---- */
+
+static void raise_signal(struct call *c, int signal)
+{
+  sys3(__NR_tgkill, sys0(__NR_getpid), c->t->tid, signal);
+}
+
+/* One message. Posted unless the file is to be synchronous or may block. */
+static long write_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64_t off, uint64_t max)
+{
+  struct req q;
+  bool own = off == OWN_OFFSET;
+  bool wait = f->s->kind == K_CHR || (has_offset(f->s) && f->s->flags & O_DSYNC);
+  req_start(&q, c->t, own ? ROW(write) : ROW(pwrite64));
+  req_handle(&q, f->h);
+  long n = put_spans(&q, sp, max);
+  if (n < 0)
+    q.err = (int)n;
+  if (!own)
+    req_u64(&q, off);
+  c->where = wait ? N_WAITED : N_POSTED;
+  long r = wait ? req_call(&q, f->s->kind == K_CHR) : req_post(&q, -1);
+  return r < 0 ? r : wait ? r : n;
+}
+
+static long write_chunks(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  long done = 0;
+  while (sp->left) {
+    uint64_t before = sp->left;
+    long r = write_chunk(c, f, sp, off == OWN_OFFSET ? off : off + (uint64_t)done, sp->left);
+    if (r < 0)
+      return done ? done : r;
+    done += r;
+    if ((uint64_t)r != before - sp->left)
+      break;
+  }
+  return done;
+}
+
+/* Where a write will begin, for the sake of the size limit. */
+static long write_begin(struct call *c, struct rfile *f, uint64_t off)
+{
+  struct wire_attr a;
+  if (f->s->flags & O_APPEND) {
+    long r = file_attr(c, f, &a);
+    return r < 0 ? r : (long)a.size;
+  }
+  if (off != OWN_OFFSET)
+    return (long)off;
+  if (f->s->offset_remote)
+    return file_call(c, ROW(lseek), f, (uint64_t[]){0, SEEK_CUR}, 2, false);
+  return sys3(__NR_lseek, f->fd, 0, SEEK_CUR);
+}
+
+static uint64_t size_limit(void)
+{
+  struct rlimit64 lim = {RLIM64_INFINITY, RLIM64_INFINITY};
+  sys4(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, &lim);
+  return lim.rlim_cur;
+}
+
+/* Cuts the transfer at RLIMIT_FSIZE. 0 or -EFBIG, after the signal. */
+static long bound_size(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  uint64_t limit = size_limit();
+  if (limit == RLIM64_INFINITY || f->s->kind != K_REG)
+    return 0;
+  long begin = write_begin(c, f, off);
+  if (begin < 0)
+    return begin;
+  if ((uint64_t)begin >= limit) {
+    raise_signal(c, SIGNAL_FSIZE);
+    return -EFBIG;
+  }
+  if (sp->left > limit - (uint64_t)begin)
+    sp->left = limit - (uint64_t)begin;
+  return 0;
+}
+
+/* At the file's own offset, which moves on with it. */
+static long write_moving(struct call *c, struct rfile *f, struct spans *sp)
+{
+  offset_lock(f);
+  long off = sys3(__NR_lseek, f->fd, 0, SEEK_CUR);
+  long r = off < 0 ? off : write_chunks(c, f, sp, (uint64_t)off);
+  if (r > 0)
+    sys3(__NR_lseek, f->fd, off + r, SEEK_SET);
+  offset_unlock(f);
+  return r;
+}
+
+static long write_regular(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  long r = late_error(f->s);
+  if (r == 0)
+    r = bound_size(c, f, sp, off);
+  if (r < 0)
+    return r;
+  if (off == OWN_OFFSET && f->s->flags & O_APPEND)
+    f->s->offset_remote = 1; /* only the slave knows where the end is */
+  if (off == OWN_OFFSET && !f->s->offset_remote)
+    r = write_moving(c, f, sp);
+  else
+    r = write_chunks(c, f, sp, off);
+  if (r > 0) {
+    file_changed(f->s);
+    map_changed(c, f);
+  }
+  return r;
+}
+
+/* Takes `n' bytes of the window; false if so much is not free. */
+static bool credit_take(struct hstate *s, uint64_t n)
+{
+  uint64_t sent = __atomic_load_n(&s->sent, __ATOMIC_ACQUIRE);
+  do {
+    if (sent - __atomic_load_n(&s->written, __ATOMIC_ACQUIRE) + n > STREAM_WINDOW)
+      return false;
+  } while (!__atomic_compare_exchange_n(&s->sent, &sent, sent + n, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+  return true;
+}
+
+/* Until more of the window may be free. 0, or what interrupted it. Looks up once a second, for late errors. */
+static long credit_wait(struct call *c, struct hstate *s, uint32_t seen)
+{
+  struct __kernel_timespec second = {1, 0};
+  __atomic_fetch_add(&s->window_waiters, 1, __ATOMIC_ACQ_REL);
+  long r = cp_call(c->t, __NR_futex, (long)&s->written, FUTEX_WAIT, (long)seen, (long)&second, 0, 0);
+  __atomic_fetch_sub(&s->window_waiters, 1, __ATOMIC_ACQ_REL);
+  if (r == -EINTR || r == -ERESTART_CALL)
+    return r;
+  return session->over ? -EIO : 0;
+}
+
+/* Reserves room for the next piece: its size, or -errno. */
+static long credit_get(struct call *c, struct rfile *f, uint64_t want, bool whole)
+{
+  for (;;) {
+    uint32_t seen = (uint32_t)__atomic_load_n(&f->s->written, __ATOMIC_ACQUIRE);
+    long late = late_error(f->s);
+    if (late)
+      return late;
+    uint64_t n = stream_credit(f->s);
+    n = whole || n > want ? want : n;
+    if (n && credit_take(f->s, n))
+      return (long)n;
+    if (f->s->flags & O_NONBLOCK)
+      return -EAGAIN;
+    long r = credit_wait(c, f->s, seen);
+    if (r < 0)
+      return r;
+  }
+}
+
+/* One message of a stream; room that it did not use goes back. */
+static long write_piece(struct call *c, struct rfile *f, struct spans *sp, uint64_t total)
+{
+  uint64_t want = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX;
+  long room = credit_get(c, f, want, total <= PIPE_ATOMIC);
+  if (room < 0)
+    return room;
+  long r = write_chunk(c, f, sp, OWN_OFFSET, (uint64_t)room);
+  uint64_t used = r > 0 ? (uint64_t)r : 0;
+  if (used < (uint64_t)room)
+    __atomic_fetch_sub(&f->s->sent, (uint64_t)room - used, __ATOMIC_ACQ_REL);
+  return r;
+}
+
+static long write_stream(struct call *c, struct rfile *f, struct spans *sp)
+{
+  uint64_t total = sp->left;
+  long done = 0, r = 0;
+  while (sp->left) {
+    r = write_piece(c, f, sp, total);
+    if (r < 0)
+      break;
+    done += r;
+  }
+  if (r == -EPIPE)
+    raise_signal(c, SIGNAL_PIPE);
+  return done ? done : r;
+}
+
+long file_write(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  if (!may_write(f->s))
+    return -EBADF;
+  if (f->s->kind == K_NULL || !sp->left)
+    return (long)sp->left;
+  if (is_stream(f->s) && off != OWN_OFFSET)
+    return -ESPIPE;
+  if (is_stream(f->s))
+    return write_stream(c, f, sp);
+  return write_regular(c, f, sp, off);
+}
+
+/* ---- handlers ---- */
+
+static struct spans one_span(struct iov *v, unsigned long base, unsigned long len)
+{
+  v->base = base;
+  v->len = len < IO_MAX ? len : IO_MAX;
+  return (struct spans){.v = v, .n = 1, .left = v->len};
+}
+
+long a_read(struct call *c)
+{
+  struct rfile f;
+  struct iov v;
+  if (!file_of(c, (int)c->a[0], &f))
+    return pass(c);
+  if (may_read(f.s) && read_is_native(&f)) {
+    c->where = N_MEMORY;
+    return pass(c);
+  }
+  struct spans sp = one_span(&v, c->a[1], c->a[2]);
+  return file_read(c, &f, &sp, OWN_OFFSET);
+}
+
+long a_write(struct call *c)
+{
+  struct rfile f;
+  struct iov v;
+  if (!file_of(c, (int)c->a[0], &f))
+    return pass(c);
+  struct spans sp = one_span(&v, c->a[1], c->a[2]);
+  return file_write(c, &f, &sp, OWN_OFFSET);
+}
+
+long a_pread(struct call *c)
+{
+  struct rfile f;
+  struct iov v;
+  if (!file_of(c, (int)c->a[0], &f))
+    return pass(c);
+  if ((long)c->a[3] < 0)
+    return -EINVAL;
+  if (may_read(f.s) && has_offset(f.s) && snap_true(f.s, SNAP_CONTENTS)) {
+    c->where = N_MEMORY;
+    return pass(c);
+  }
+  struct spans sp = one_span(&v, c->a[1], c->a[2]);
+  return file_read(c, &f, &sp, c->a[3]);
+}
+
+long a_pwrite(struct call *c)
+{
+  struct rfile f;
+  struct iov v;
+  if (!file_of(c, (int)c->a[0], &f))
+    return pass(c);
+  if ((long)c->a[3] < 0)
+    return -EINVAL;
+  struct spans sp = one_span(&v, c->a[1], c->a[2]);
+  return file_write(c, &f, &sp, c->a[3]);
+}
+
+/* The slave finds the place (the end, a hole), the placeholder then stands there. */
+static long seek_by_slave(struct call *c, struct rfile *f)
+{
+  offset_lock(f);
+  long r = file_call(c, ROW(lseek), f, (uint64_t[]){c->a[1], c->a[2]}, 2, false);
+  if (r >= 0 && !f->s->offset_remote)
+    r = sys3(__NR_lseek, f->fd, r, SEEK_SET);
+  offset_unlock(f);
+  return r;
+}
+
+long a_lseek(struct call *c)
+{
+  struct rfile f;
+  if (!file_of(c, (int)c->a[0], &f) || is_stream(f.s))
+    return pass(c);
+  if (f.s->flags & O_PATH)
+    return -EBADF;
+  bool here = has_offset(f.s) && !f.s->offset_remote &&
+              (c->a[2] == SEEK_SET || c->a[2] == SEEK_CUR || snap_true(f.s, SNAP_CONTENTS));
+  if (here || f.s->kind == K_NULL) {
+    c->where = N_MEMORY;
+    return pass(c);
+  }
+  return seek_by_slave(c, &f);
+}
+
+static long sized_kind(const struct hstate *s, bool fallocate)
+{
+  if (!may_write(s))
+    return fallocate || s->flags & O_PATH ? -EBADF : -EINVAL;
+  if (is_stream(s))
+    return fallocate ? -ESPIPE : -EINVAL;
+  return s->kind == K_REG ? 0 : fallocate ? -ENODEV : -EINVAL;
+}
+
+/* ftruncate(fd, length) and fallocate(fd, mode, offset, length). */
+long a_ftruncate(struct call *c)
+{
+  struct rfile f;
+  if (!file_of(c, (int)c->a[0], &f))
+    return pass(c);
+  bool fallocate = c->row == ROW(fallocate);
+  long r = sized_kind(f.s, fallocate);
+  if (r == 0)
+    r = map_flush_file(c, f.s);
+  if (r < 0)
+    return r;
+  bool grows = !fallocate || !(c->a[1] & FALLOC_FL_KEEP_SIZE);
+  uint64_t end = fallocate ? c->a[2] + c->a[3] : c->a[1];
+  if (grows && (long)end > 0 && end > size_limit()) {
+    raise_signal(c, SIGNAL_FSIZE);
+    return -EFBIG;
+  }
+  r = file_call(c, c->row, &f, (uint64_t[]){c->a[1], c->a[2], c->a[3]}, fallocate ? 3 : 1, false);
+  if (r >= 0) {
+    file_changed(f.s);
+    map_changed(c, &f);
+  }
+  return r;
+}
+
+/* fsync, fdatasync, syncfs, sync_file_range: the reply comes after all that was posted, so late errors are known then.
+ */
+long a_fsync(struct call *c)
+{
+  struct rfile f;
+  if (!file_of(c, (int)c->a[0], &f))
+    return pass(c);
+  if (f.s->flags & O_PATH)
+    return -EBADF;
+  if (is_stream(f.s) && c->row == ROW(sync_file_range))
+    return -ESPIPE;
+  if (is_stream(f.s) && c->row != ROW(syncfs))
+    return -EINVAL;
+  long flushed = map_flush_file(c, f.s);
+  unsigned n = c->row == ROW(sync_file_range) ? 3 : 0;
+  long r = file_call(c, c->row, &f, (uint64_t[]){c->a[1], c->a[2], c->a[3]}, n, false);
+  long late = late_error(f.s);
+  return late ? late : flushed < 0 ? flushed : r;
+}
+
+long a_sync(struct call *c)
+{
+  struct req q;
+  long r = pass(c);
+  if (standalone())
+    return r;
+  map_flush_all(c->p);
+  req_start(&q, c->t, c->row);
+  c->where = N_WAITED;
+  req_call(&q, false);
+  return r;
+}
+
+/* fadvise64 and readahead: advice, so there is nothing to do for a remote file once the arguments are right. */
+long a_fadvise(struct call *c)
+{
+  struct rfile f;
+  if (!file_of(c, (int)c->a[0], &f))
+    return pass(c);
+  c->where = N_MEMORY;
+  if (f.s->flags & O_PATH || (c->row == ROW(readahead) && !may_read(f.s)))
+    return -EBADF;
+  if (c->row == ROW(readahead))
+    return has_offset(f.s) ? 0 : -EINVAL;
+  if (is_stream(f.s))
+    return -ESPIPE;
+  return (long)c->a[2] < 0 || c->a[3] > POSIX_FADV_NOREUSE ? -EINVAL : 0;
+}
+
+/* ---- whole contents ---- */
+
+static long fetch_chunk(struct call *c, struct handle h, int memfd, uint64_t off, uint64_t room)
+{
+  struct req q;
+  uint32_t n;
+  req_start(&q, c->t, ROW(pread64));
+  req_handle(&q, h);
+  req_u64(&q, room);
+  req_u64(&q, off);
+  long r = req_call(&q, false);
+  if (r <= 0)
+    return r;
+  const uint8_t *data = get_blob(&q.r, &n, (uint32_t)room);
+  if (!data || n == 0)
+    return data ? 0 : -EIO;
+  r = sys4(__NR_pwrite64, memfd, data, n, off);
+  return r < 0 ? r : r == n ? r : -ENOSPC;
+}
+
+long fetch_range(struct call *c, struct handle h, int memfd, uint64_t from, uint64_t to)
+{
+  c->where = N_WAITED;
+  while (from < to) {
+    uint64_t room = to - from < FRAME_DATA_MAX ? to - from : FRAME_DATA_MAX;
+    long r = fetch_chunk(c, h, memfd, from, room);
+    if (r <= 0)
+      return r;
+    from += (uint64_t)r;
+  }
+  return 0;
+}
+
+long fetch_all(struct call *c, struct handle h, int memfd, uint64_t size)
+{
+  return fetch_range(c, h, memfd, 0, size);
+}

@@ -1,0 +1,100 @@
+/*
+ * Input and output on files of the slave: what io.c, iov.c, copy.c, map.c, poll.c, epoll.c, ioctl.c, fcntl.c and sock.c
+ * share, and what they need from the core.
+ */
+#ifndef AGENT_IO_H
+#define AGENT_IO_H
+
+#include <asm/unistd.h>
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+
+#include "agent/call.h"
+
+#define ROW(name) (&syscall_rows[__NR_##name])
+#define PIPE_ATOMIC 4096u   /* writes up to this are never torn */
+#define IO_MAX 0x7ffff000ul /* the kernel's bound of one transfer */
+#define IOV_COUNT_MAX 1024u
+
+/* An open file of the slave under one of the program's numbers. */
+struct rfile {
+  int fd;
+  struct handle h;
+  struct hstate *s;
+};
+/* False: local, or not open (the kernel will say so). */
+bool file_of(struct call *c, int fd, struct rfile *f);
+static inline bool is_stream(const struct hstate *s)
+{
+  return s->kind == K_STREAM || s->kind == K_TTY;
+}
+static inline bool has_offset(const struct hstate *s)
+{
+  return s->kind == K_REG || s->kind == K_BLK;
+}
+bool may_read(const struct hstate *s);
+bool may_write(const struct hstate *s);
+
+/* The kernel's struct iovec. */
+struct iov {
+  uint64_t base, len;
+};
+/* Memory of the program, in pieces, and how far it has been used. */
+struct spans {
+  const struct iov *v;
+  unsigned n;
+  uint64_t at;   /* in v[0] */
+  uint64_t left; /* in all */
+};
+#define OWN_OFFSET (~0ull) /* where the file stands, which moves on */
+/* One transfer, at `off' or OWN_OFFSET: bytes, or -errno. */
+long file_read(struct call *c, struct rfile *f, struct spans *sp, uint64_t off);
+long file_write(struct call *c, struct rfile *f, struct spans *sp, uint64_t off);
+/* True if a read at OWN_OFFSET can be left to the kernel, on the placeholder. */
+bool read_is_native(const struct rfile *f);
+
+/* A lock on one file's offset, among the threads of this process and all processes that share the placeholder. */
+void offset_lock(const struct rfile *f);
+void offset_unlock(const struct rfile *f);
+/* The attributes, from memory or in one round trip. 0 or -errno. */
+long file_attr(struct call *c, struct rfile *f, struct wire_attr *a);
+/* iov.c */
+long a_readv(struct call *c);
+long a_writev(struct call *c);
+/* Brings a part of the contents into `memfd'. 0, also if the file ends earlier, or -errno. */
+long fetch_range(struct call *c, struct handle h, int memfd, uint64_t from, uint64_t to);
+/* A round trip with the handle and up to 4 integers: the slave's result. */
+long file_call(struct call *c, const struct row *row, const struct rfile *f, const uint64_t *v, unsigned n,
+               bool blocking);
+
+/* poll.c: readiness of streams. Poll events that hold now as far as is known here, of those in `events', plus ERR, HUP.
+ */
+uint32_t stream_now(struct hstate *s, uint32_t events);
+/* Asks the slave: events that hold now. One round trip; -errno. */
+long stream_ask(struct call *c, struct rfile *f, uint32_t events);
+/* Asks to be told once, through the placeholder, when one of the events holds. */
+void stream_arm(struct call *c, struct handle h, struct hstate *s, uint32_t events);
+/* Takes waiting readiness bytes out of the placeholder. */
+void stream_drain(int fd);
+/* Room for more bytes under way. */
+static inline uint64_t stream_credit(struct hstate *s)
+{
+  uint64_t sent = __atomic_load_n(&s->sent, __ATOMIC_ACQUIRE), written = __atomic_load_n(&s->written, __ATOMIC_ACQUIRE);
+  return sent - written >= STREAM_WINDOW ? 0 : STREAM_WINDOW - (sent - written);
+}
+/* epoll.c: somebody read from this stream: whoever waits for it in an epoll wants to be told again. */
+void epoll_rearm(struct call *c, struct rfile *f);
+/* Is there a stream of the slave in any epoll of this process? */
+bool epoll_has_streams(void);
+/* Before a wait that may be for an epoll: asks for the streams in all of them. */
+void epoll_prepare(struct call *c, bool at_once);
+
+/* map.c: before the contents are read or made durable by call: what mappings of this process changed is written back.
+ */
+long map_flush_file(struct call *c, const struct hstate *s);
+/* The file was written or resized by call: a shared mapping of it in this process is to show that. */
+void map_changed(struct call *c, struct rfile *f);
+/* All of them: before exec and exit. */
+void map_flush_all(struct proc *p);
+
+#endif

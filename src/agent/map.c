@@ -1,0 +1,435 @@
+/*
+ * Mapping files: mmap, munmap, mremap, msync, madvise. Owns the list of this address space's shared mappings of remote
+ * files. Never lets the program touch memory of the agent.
+ *
+ * A private mapping shows the placeholder, into which the whole contents are brought first. A shared one shows a memfd
+ * that all programs of the session get from the hub, one for each file (device, inode); its modification time says
+ * which state of the slave's file was brought into it. What a mapping changed is found and written back by the hub,
+ * when W_FLUSH asks for it.
+ *
+ * Lock order: a file's offset_lock(), then list_lock.
+ */
+#include <asm/stat.h>
+#include <linux/mman.h>
+#include <linux/time_types.h>
+
+#include "agent/io.h"
+
+#define PAGE 4096ul
+#define MAP_KIND 15
+#define AF_UNIX 1
+#define SOCK_SEQPACKET 5
+#define SOCK_CLOEXEC 02000000
+#define MSG_CMSG_CLOEXEC 0x40000000
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define UTIME_OMIT ((1l << 30) - 2)
+
+struct shared {
+  struct shared *next;
+  uint64_t addr, len, dev, ino;
+};
+static struct shared *list;
+static struct lock list_lock;
+
+static uint64_t page_up(uint64_t n)
+{
+  return (n + PAGE - 1) & ~(PAGE - 1);
+}
+
+static bool overlaps(const struct shared *m, uint64_t addr, uint64_t len)
+{
+  return m->addr < addr + len && addr < m->addr + m->len;
+}
+
+/* ---- writing back ---- */
+
+static long flush(uint64_t dev, uint64_t ino)
+{
+  struct req q;
+  req_start_op(&q, self(), W_FLUSH);
+  req_u64(&q, dev);
+  req_u64(&q, ino);
+  return req_call(&q, false);
+}
+
+static bool is_mapped(uint64_t dev, uint64_t ino)
+{
+  if (!__atomic_load_n(&list, __ATOMIC_ACQUIRE))
+    return false;
+  lock(&list_lock);
+  struct shared *m = list;
+  while (m && !(m->dev == dev && m->ino == ino))
+    m = m->next;
+  unlock(&list_lock);
+  return m;
+}
+
+long map_flush_file(struct call *c, const struct hstate *s)
+{
+  if (!is_mapped(s->attr.dev, s->attr.ino))
+    return 0;
+  c->where = N_WAITED;
+  return flush(s->attr.dev, s->attr.ino);
+}
+
+void map_flush_all(struct proc *p)
+{
+  (void)p;
+  if (__atomic_load_n(&list, __ATOMIC_ACQUIRE))
+    flush(0, 0);
+}
+
+/* Writes back what lies in the range; 0 or the first -errno. */
+static long flush_range(uint64_t addr, uint64_t len)
+{
+  long result = 0;
+  for (uint64_t done = 0;;) {
+    lock(&list_lock);
+    struct shared *m = list, next = {0};
+    for (; m; m = m->next)
+      if (overlaps(m, addr, len) && m->addr >= done && (!next.len || m->addr < next.addr))
+        next = *m;
+    unlock(&list_lock);
+    if (!next.len)
+      return result;
+    long r = flush(next.dev, next.ino);
+    result = result ? result : r;
+    done = next.addr + 1;
+  }
+}
+
+/* ---- the list ---- */
+
+static void remember(uint64_t addr, uint64_t len, uint64_t dev, uint64_t ino)
+{
+  struct shared *m = small_new(sizeof *m);
+  if (!m)
+    fatal("no memory to remember a mapping");
+  *m = (struct shared){.addr = addr, .len = page_up(len), .dev = dev, .ino = ino};
+  lock(&list_lock);
+  m->next = list;
+  __atomic_store_n(&list, m, __ATOMIC_RELEASE);
+  unlock(&list_lock);
+}
+
+/* Drops what lies wholly in the range. What sticks out stays whole: a needless flush is all that costs. */
+static void forget(uint64_t addr, uint64_t len)
+{
+  lock(&list_lock);
+  for (struct shared **at = &list; *at;) {
+    struct shared *m = *at;
+    if (m->addr < addr || m->addr + m->len > addr + len) {
+      at = &m->next;
+      continue;
+    }
+    *at = m->next;
+    small_free(m, sizeof *m);
+  }
+  unlock(&list_lock);
+}
+
+/* The range shows something else now, or nothing. */
+static void range_gone(uint64_t addr, uint64_t len)
+{
+  len = page_up(len);
+  text_unmapped(addr, len);
+  if (!__atomic_load_n(&list, __ATOMIC_ACQUIRE))
+    return;
+  flush_range(addr, len);
+  forget(addr, len);
+}
+
+/* ---- private mappings: contents in the placeholder ---- */
+
+/* What was brought into a placeholder last, for files whose snapshots nobody watches. */
+struct brought {
+  uint32_t handle;
+  struct wire_attr attr;
+};
+static struct brought brought[16];
+static struct lock brought_lock;
+
+static bool same_state(const struct wire_attr *a, const struct wire_attr *b)
+{
+  return a->size == b->size && a->mtime == b->mtime && a->mtime_nsec == b->mtime_nsec && a->ctime == b->ctime &&
+         a->ctime_nsec == b->ctime_nsec;
+}
+
+static bool brought_is(const struct rfile *f, const struct wire_attr *a)
+{
+  const struct brought *b = &brought[HANDLE_INDEX(f->h.v) % 16];
+  lock(&brought_lock);
+  bool is = b->handle == f->h.v && same_state(&b->attr, a);
+  unlock(&brought_lock);
+  return is;
+}
+
+static void brought_set(const struct rfile *f, const struct wire_attr *a)
+{
+  lock(&brought_lock);
+  brought[HANDLE_INDEX(f->h.v) % 16] = (struct brought){f->h.v, *a};
+  unlock(&brought_lock);
+}
+
+static long bring(struct call *c, struct rfile *f)
+{
+  struct wire_attr a;
+  long r = file_attr(c, f, &a);
+  if (r < 0 || brought_is(f, &a))
+    return r;
+  uint32_t gen = f->s->snap_gen;
+  bool watched = snap_true(f->s, SNAP_ATTR);
+  r = sys2(__NR_ftruncate, f->fd, a.size);
+  if (r == 0)
+    r = fetch_all(c, f->h, f->fd, a.size);
+  if (r < 0)
+    return r;
+  brought_set(f, &a);
+  if (watched && snap_true(f->s, SNAP_ATTR) && f->s->snap_gen == gen)
+    __atomic_fetch_or(&f->s->snap, SNAP_CONTENTS, __ATOMIC_ACQ_REL);
+  return 0;
+}
+
+static long map_private(struct call *c, struct rfile *f)
+{
+  long r = map_flush_file(c, f->s);
+  if (r < 0)
+    return r;
+  if (!snap_true(f->s, SNAP_CONTENTS)) {
+    offset_lock(f);
+    r = snap_true(f->s, SNAP_CONTENTS) ? 0 : bring(c, f);
+    offset_unlock(f);
+  }
+  return r < 0 ? r : pass(c);
+}
+
+/* ---- shared mappings: the session's memfd of that file ---- */
+
+struct msg_k {
+  void *name;
+  uint64_t namelen;
+  struct iov *iov;
+  uint64_t iovlen;
+  void *control;
+  uint64_t controllen;
+  uint64_t flags;
+};
+struct rights {
+  uint64_t len;
+  int32_t level, type, fd, pad;
+};
+
+/* The hub's answer: the descriptor, or -EIO if there is none. */
+static long receive_fd(int sock)
+{
+  uint64_t word;
+  struct rights ctl = {0};
+  struct iov v = {(uint64_t)&word, sizeof word};
+  struct msg_k m = {.iov = &v, .iovlen = 1, .control = &ctl, .controllen = sizeof ctl};
+  long r;
+  while ((r = sys3(__NR_recvmsg, sock, &m, MSG_CMSG_CLOEXEC)) == -EINTR)
+    ;
+  if (r != sizeof word || ctl.level != SOL_SOCKET || ctl.type != SCM_RIGHTS || ctl.len < 20)
+    return -EIO;
+  return ctl.fd;
+}
+
+static long ask_fd(struct call *c, struct handle h, const struct wire_attr *a)
+{
+  struct req q;
+  int pair[2];
+  long r = sys4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
+  if (r < 0)
+    return r;
+  req_start_op(&q, c->t, W_MAPFD);
+  req_handle(&q, h);
+  req_u64(&q, a->dev);
+  req_u64(&q, a->ino);
+  r = req_post(&q, pair[1]);
+  sys1(__NR_close, pair[1]);
+  if (r == 0)
+    r = receive_fd(pair[0]);
+  sys1(__NR_close, pair[0]);
+  return r;
+}
+
+static bool shows_state(int memfd, const struct wire_attr *a)
+{
+  struct stat st;
+  return sys2(__NR_fstat, memfd, &st) == 0 && (uint64_t)st.st_size == a->size && (int64_t)st.st_mtime == a->mtime &&
+         (int64_t)st.st_mtime_nsec == a->mtime_nsec;
+}
+
+static long refill(struct call *c, struct rfile *f, int memfd, const struct wire_attr *a)
+{
+  struct __kernel_timespec ts[2] = {{0, UTIME_OMIT}, {a->mtime, a->mtime_nsec}};
+  long r = flush(a->dev, a->ino);
+  if (r == 0)
+    r = sys2(__NR_ftruncate, memfd, a->size);
+  if (r == 0)
+    r = fetch_all(c, f->h, memfd, a->size);
+  if (r == 0)
+    r = sys4(__NR_utimensat, memfd, 0, ts, 0);
+  return r;
+}
+
+/* The memfd with the file's present state in it; whoever comes first fills it, the others wait at its lock. */
+static long shared_fd(struct call *c, struct rfile *f, struct wire_attr *a)
+{
+  long r = file_attr(c, f, a);
+  long memfd = r < 0 ? r : ask_fd(c, f->h, a);
+  if (memfd < 0)
+    return memfd;
+  struct rfile contents = {.fd = (int)memfd, .h = {(uint32_t)a->ino}};
+  offset_lock(&contents);
+  r = shows_state((int)memfd, a) ? 0 : refill(c, f, (int)memfd, a);
+  offset_unlock(&contents);
+  if (r == 0)
+    return memfd;
+  sys1(__NR_close, memfd);
+  return r;
+}
+
+/* A second descriptor through which nothing can be made writable later. */
+static long read_only(long memfd)
+{
+  char name[32];
+  fmt(name, sizeof name, "/proc/self/fd/%d", (int)memfd);
+  long fd = sys4(__NR_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0);
+  sys1(__NR_close, memfd);
+  return fd;
+}
+
+static long map_shared(struct call *c, struct rfile *f)
+{
+  struct wire_attr a;
+  long fd = shared_fd(c, f, &a);
+  if (fd >= 0 && !may_write(f->s))
+    fd = read_only(fd);
+  if (fd < 0)
+    return fd;
+  c->a[4] = (unsigned long)fd;
+  long r = pass(c);
+  sys1(__NR_close, fd);
+  if (r >= 0 || r < -4095)
+    remember((uint64_t)r, c->a[1], a.dev, a.ino);
+  return r;
+}
+
+void map_changed(struct call *c, struct rfile *f)
+{
+  struct wire_attr a;
+  if (!is_mapped(f->s->attr.dev, f->s->attr.ino))
+    return;
+  long fd = shared_fd(c, f, &a);
+  if (fd >= 0)
+    sys1(__NR_close, fd);
+}
+
+/* ---- handlers ---- */
+
+static long check_remote(const struct call *c, const struct rfile *f)
+{
+  unsigned kind = c->a[3] & MAP_KIND;
+  if (f->s->flags & O_PATH)
+    return -EBADF;
+  if (c->a[5] % PAGE || !c->a[1] || kind < MAP_SHARED || kind > MAP_SHARED_VALIDATE)
+    return -EINVAL;
+  if (!may_read(f->s) || (kind != MAP_PRIVATE && c->a[2] & PROT_WRITE && !may_write(f->s)))
+    return -EACCES;
+  return f->s->kind == K_REG ? 0 : -ENODEV;
+}
+
+static long map_remote(struct call *c, struct rfile *f)
+{
+  long r = check_remote(c, f);
+  if (r < 0)
+    return r;
+  return (c->a[3] & MAP_KIND) == MAP_PRIVATE ? map_private(c, f) : map_shared(c, f);
+}
+
+static bool is_error(long r)
+{
+  return r < 0 && r >= -4095;
+}
+
+long a_mmap(struct call *c)
+{
+  struct rfile f;
+  bool file = !(c->a[3] & MAP_ANONYMOUS), fixed = c->a[3] & MAP_FIXED;
+  uint64_t addr = c->a[0], len = page_up(c->a[1]);
+  if (c->a[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE) && agent_memory(addr, len))
+    return c->a[3] & MAP_FIXED_NOREPLACE ? -EEXIST : -ENOMEM;
+  if (fixed && __atomic_load_n(&list, __ATOMIC_ACQUIRE)) {
+    flush_range(addr, len);
+    forget(addr, len);
+  }
+  long r = file && file_of(c, (int)c->a[4], &f) ? map_remote(c, &f) : pass(c);
+  if (is_error(r))
+    return r;
+  if (fixed)
+    text_unmapped(addr, len);
+  if (file && c->a[2] & PROT_EXEC)
+    text_mapped((unsigned long)r, len);
+  return r;
+}
+
+long a_munmap(struct call *c)
+{
+  if (agent_memory(c->a[0], page_up(c->a[1])))
+    return -EINVAL;
+  long r = pass(c);
+  if (r == 0)
+    range_gone(c->a[0], c->a[1]);
+  return r;
+}
+
+/* Which file the range shows, if it is one of the list. */
+static bool find(uint64_t addr, struct shared *found)
+{
+  lock(&list_lock);
+  struct shared *m = list;
+  while (m && !overlaps(m, addr, 1))
+    m = m->next;
+  if (m)
+    *found = *m;
+  unlock(&list_lock);
+  return m;
+}
+
+long a_mremap(struct call *c)
+{
+  struct shared m;
+  uint64_t old = c->a[0], old_len = c->a[1], len = c->a[2];
+  bool fixed = c->a[3] & MREMAP_FIXED;
+  if (agent_memory(old, page_up(old_len)) || (fixed && agent_memory(c->a[4], page_up(len))))
+    return -EFAULT;
+  bool known = __atomic_load_n(&list, __ATOMIC_ACQUIRE) && find(old, &m);
+  long r = pass(c);
+  if (is_error(r))
+    return r;
+  if (fixed)
+    range_gone(c->a[4], len);
+  if ((uint64_t)r != old && !(c->a[3] & MREMAP_DONTUNMAP))
+    range_gone(old, old_len);
+  else if (len < old_len)
+    range_gone(old + page_up(len), old_len - page_up(len));
+  if (known && ((uint64_t)r != old || len > old_len))
+    remember((uint64_t)r, len, m.dev, m.ino);
+  return r;
+}
+
+long a_msync(struct call *c)
+{
+  long r = pass(c);
+  if (r < 0 || !__atomic_load_n(&list, __ATOMIC_ACQUIRE))
+    return r;
+  c->where = N_WAITED;
+  return flush_range(c->a[0], page_up(c->a[1]));
+}
+
+long a_madvise(struct call *c)
+{
+  return agent_memory(c->a[0], page_up(c->a[1])) ? -ENOMEM : pass(c);
+}
