@@ -42,6 +42,7 @@ struct regs {
 struct vft;
 struct proc {
   uint32_t ctx;          /* its process context */
+  int pid;
   uint32_t refs;
   uint32_t umask;
   int afd_base;          /* the agent's descriptors: afd_base + enum agent_fd */
@@ -64,12 +65,23 @@ struct thread {
   struct regs *regs;          /* %gs:24  of the call under way, 0 outside */
   uint64_t pending;           /* %gs:32  not 0: a signal is held back (signal.c) */
   uint64_t in_vdso;           /* %gs:40  the agent is calling the kernel's vDSO */
+  struct ucontext_k *trap_uc;   /* %gs:48  the kernel's frame of the trap under way, 0 on the fast path */
+  struct ucontext_k *sigret_uc; /* %gs:56  the program's frame that it returns from (rt_sigreturn) */
   struct proc *proc;
   struct thread *next;        /* list of all threads, mm-wide */
   int tid;
-  bool traced;
+  uint32_t locks;             /* how many it holds, see lib.c */
+  uint32_t gone;              /* 1: the thread has ended and its memory may be taken */
+  bool trapped;               /* the call under way came by trap */
   uint64_t sigmask;           /* the program's signal mask */
+  uint64_t temp_mask;         /* the program's mask during ppoll, sigsuspend and the like ... */
+  bool temp_masked;           /* ... while this is set */
   struct sigheld *held;       /* signal.c */
+  void *alt_stack;            /* the agent's own alternate stack */
+  bool new_process;           /* starting: a process of its own */
+  uint32_t mxcsr;             /* starting: floating point control to take over, 0: nothing */
+  uint16_t fcw;
+  uint64_t n_local, n_trapped, n_rewritten; /* counted here, added to the session's at the end */
   uint64_t alt_sp, alt_size, alt_flags; /* the program's alternate signal stack */
   /* call.c */
   struct slot *slot;          /* mapped, or 0 */
@@ -90,11 +102,15 @@ struct call {
   unsigned long a[6];
   struct regs *regs;
   bool no_return;    /* the handler has set regs itself (rt_sigreturn, ...) */
+  uint64_t began;    /* trace_clock() at the start, while tracing */
 };
 
 /* A handler returns the program's result: 0 or more, or -errno. */
 typedef long handler_fn(struct call *c);
+handler_fn a_local; /* the call as it is, for those that cannot sleep */
 extern handler_fn *const handlers[SYSCALL_MAX];
+/* A call of the agent's own, made as the program would make it: through the virtual file table. */
+long as_program(struct thread *t, int nr, unsigned long a, unsigned long b, unsigned long c);
 
 extern struct session *session; /* the session's shared head, mapped at start; never 0 */
 
@@ -123,6 +139,11 @@ long sys6(long nr, long a, long b, long c, long d, long e, long f);
  */
 #define ERESTART_CALL 516
 long cp_call(struct thread *t, long nr, long a, long b, long c, long d, long e, long f);
+/* The same for a call that sets `prog_mask' while it sleeps (ppoll, pselect6, epoll_pwait, epoll_pwait2, rt_sigsuspend):
+   the mask's own argument is filled in here. */
+long cp_masked(struct thread *t, const uint64_t *prog_mask, long nr, long a, long b, long c, long d, long e, long f);
+/* Takes out what the agent needs unblocked. */
+void mask_for_kernel(uint64_t *mask);
 /* The call as it stands, in the kernel, with the program's own pointers; sleeping ones included. */
 long pass(struct call *c);
 
@@ -151,6 +172,8 @@ int fmt(char *buf, size_t size, const char *format, ...) __attribute__((format(p
 /* A lock that knows nothing of threads' deaths; short sections only, no call into the program or the slave inside. */
 void lock(struct lock *l);
 void unlock(struct lock *l);
+void gate_shut(void); /* waits until no thread holds a lock, and keeps it so: around fork */
+void gate_open(void);
 
 /* Says one line on the agent's side of the trace or, failing that, on standard error, and ends the process. */
 void fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -176,6 +199,9 @@ static inline bool standalone(void)
 void text_mapped(unsigned long addr, unsigned long len);
 void text_unmapped(unsigned long addr, unsigned long len);
 
+/* True if any page of the range is the agent's: such ranges are refused to munmap, MAP_FIXED, mremap, mprotect. */
+bool agent_memory(unsigned long addr, unsigned long len);
+
 /* ---- what the parts offer each other ---- */
 /* vft.c: the virtual file table */
 struct vft *vft_new(void);
@@ -199,7 +225,10 @@ void route_carry(struct proc *p, struct carry *carry);
 void call_forked(struct thread *t);
 void call_thread_end(struct thread *t);
 void call_bind(struct proc *p);                    /* tells the hub that this process exists */
+/* map.c: writes back what shared mappings of the process changed; before exec and exit */
+void map_flush_all(struct proc *p);
 /* trace.c */
+uint64_t trace_clock(void); /* nanoseconds */
 void trace_call(struct call *c, long result);
 
 #endif

@@ -1,0 +1,108 @@
+/*
+ * From a trapped or jumped call to its handler and back: the table says which. Restarting after a signal is decided
+ * here and nowhere else.
+ */
+#include "agent/signal.h"
+#include "agent/start.h"
+#include "agent/sysnum.h"
+
+#define SYS(nr, name, handler, args, wire, traits, level, note) handler_fn a_##handler;
+#include "proto/syscalls.def"
+
+handler_fn *const handlers[SYSCALL_MAX] = {
+#define SYS(nr, name, handler, args, wire, traits, level, note) [nr] = a_##handler,
+#include "proto/syscalls.def"
+};
+
+void dispatch(struct thread *t, struct regs *r);
+
+long pass(struct call *c)
+{
+  return cp_raw(c->nr, (long)c->a[0], (long)c->a[1], (long)c->a[2], (long)c->a[3], (long)c->a[4], (long)c->a[5]);
+}
+
+/* Cannot sleep: a signal held back does not keep it from being made. */
+long a_local(struct call *c)
+{
+  return sys6(c->nr, (long)c->a[0], (long)c->a[1], (long)c->a[2], (long)c->a[3], (long)c->a[4], (long)c->a[5]);
+}
+
+long a_wait(struct call *c)
+{
+  return pass(c);
+}
+
+/* An older spelling: puts the arguments where the row that serves expects them. */
+static void translate(struct call *c)
+{
+  const char *map = c->row->note;
+  unsigned long old[6];
+  memcpy(old, c->a, sizeof old);
+  for (unsigned i = 0; i < 6 && map[i]; i++) {
+    switch (map[i]) {
+    case 'C': c->a[i] = (unsigned long)AT_FDCWD; break;
+    case 'z': c->a[i] = 0; break;
+    case 'n': c->a[i] = AT_SYMLINK_NOFOLLOW; break;
+    case 'r': c->a[i] = AT_REMOVEDIR; break;
+    case 't': c->a[i] = O_CREAT | O_WRONLY | O_TRUNC; break;
+    default: c->a[i] = old[map[i] - '0'];
+    }
+  }
+  c->nr = c->row->target;
+  c->row = &syscall_rows[c->nr];
+}
+
+static long serve(struct call *c)
+{
+  if (!c->row->name) {
+    count(N_ENOSYS);
+    return -ENOSYS;
+  }
+  if (c->row->target >= 0)
+    translate(c);
+  if (c->row->refuse) {
+    c->where = N_ENOSYS;
+    return -c->row->refuse;
+  }
+  return handlers[c->nr](c);
+}
+
+/* Not begun: begins after the handler. Interrupted: as the row and the handler's flags say. */
+static bool restarts(struct call *c, long result)
+{
+  if (result == -ERESTART_CALL)
+    return true;
+  return result == -EINTR && c->t->pending && (c->row->traits & RESTART) && held_restarts(c->t);
+}
+
+void dispatch(struct thread *t, struct regs *r)
+{
+  static const struct row unknown = {.target = -1};
+  struct call c = {.t = t, .p = t->proc, .nr = (int)r->nr, .where = N_LOCAL, .regs = r};
+  c.row = r->nr < SYSCALL_MAX ? &syscall_rows[r->nr] : &unknown;
+  c.a[0] = r->rdi, c.a[1] = r->rsi, c.a[2] = r->rdx, c.a[3] = r->r10, c.a[4] = r->r8, c.a[5] = r->r9;
+  t->sigret_uc = 0;
+  if (session->over)
+    sys1(SYS_exit_group, 255);
+  long result = serve(&c);
+  if (session->flags & SF_TRACE)
+    trace_call(&c, result);
+  if (c.where == N_LOCAL)
+    t->n_local++;
+  if (c.no_return)
+    return;
+  if (restarts(&c, result)) {
+    r->rip = rewrite_call_site(r->rip);
+    r->rax = r->nr;
+    return;
+  }
+  r->rax = (uint64_t)result;
+}
+
+/* A call of the agent's own, made as the program would make it. */
+long as_program(struct thread *t, int nr, unsigned long a, unsigned long b, unsigned long d)
+{
+  struct regs none = {0};
+  struct call c = {.t = t, .p = t->proc, .row = &syscall_rows[nr], .nr = nr, .a = {a, b, d}, .regs = &none};
+  return serve(&c);
+}

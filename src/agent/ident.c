@@ -1,0 +1,195 @@
+/* Who and where the program is: ids, host name, limits, process settings. Answered from the session's facts. */
+#include "agent/agent.h"
+#include "agent/sysnum.h"
+
+static uint32_t id_of(const struct facts *f, int nr)
+{
+  switch (nr) {
+  case SYS_getuid: return f->ruid;
+  case SYS_geteuid: return f->euid;
+  case SYS_getgid: return f->rgid;
+  default: return f->egid;
+  }
+}
+
+static long three_out(struct call *c, uint32_t a, uint32_t b, uint32_t d)
+{
+  uint32_t v[3] = {a, b, d};
+  for (int i = 0; i < 3; i++)
+    if (copy_out((void *)c->a[i], &v[i], sizeof v[i]))
+      return -EFAULT;
+  return 0;
+}
+
+static long groups_out(struct call *c, const struct facts *f)
+{
+  int room = (int)c->a[0], n = (int)(f->ngroups < 64 ? f->ngroups : 64);
+  if (room < 0 || (room && room < n))
+    return -EINVAL;
+  return room && copy_out((void *)c->a[1], f->groups, (size_t)n * 4) ? -EFAULT : n;
+}
+
+long a_identity(struct call *c)
+{
+  const struct facts *f = &session->facts;
+  if (standalone())
+    return a_local(c);
+  c->where = N_MEMORY;
+  if (c->nr == SYS_getgroups)
+    return groups_out(c, f);
+  if (c->nr == SYS_getresuid)
+    return three_out(c, f->ruid, f->euid, f->suid);
+  if (c->nr == SYS_getresgid)
+    return three_out(c, f->rgid, f->egid, f->sgid);
+  return id_of(f, c->nr);
+}
+
+static bool have(unsigned long id, uint32_t a, uint32_t b, uint32_t c)
+{
+  return (uint32_t)id == 0xffffffffu || (uint32_t)id == a || (uint32_t)id == b || (uint32_t)id == c;
+}
+
+/* Changing to an id one has already changes nothing and succeeds; anything else needs powers a session does not give. */
+long a_setid(struct call *c)
+{
+  const struct facts *f = &session->facts;
+  if (standalone())
+    return a_local(c);
+  c->where = N_MEMORY;
+  bool user = c->nr == SYS_setuid || c->nr == SYS_setreuid || c->nr == SYS_setresuid || c->nr == SYS_setfsuid;
+  uint32_t a = user ? f->ruid : f->rgid, b = user ? f->euid : f->egid, s = user ? f->suid : f->sgid;
+  int n = c->nr == SYS_setresuid || c->nr == SYS_setresgid ? 3 : c->nr == SYS_setreuid || c->nr == SYS_setregid ? 2 : 1;
+  if (c->nr == SYS_setfsuid || c->nr == SYS_setfsgid)
+    return b;
+  if (c->nr == SYS_setgroups)
+    return -EPERM;
+  for (int i = 0; i < n; i++)
+    if (!have(c->a[i], a, b, s))
+      return -EPERM;
+  return 0;
+}
+
+struct utsname_k {
+  char sysname[65], nodename[65], release[65], version[65], machine[65], domainname[65];
+};
+
+/* The slave's name on the master's kernel and machine: the programs that run are the latter's. */
+long a_uname(struct call *c)
+{
+  struct utsname_k u;
+  long r = sys1(SYS_uname, &u);
+  if (r)
+    return r;
+  if (!standalone()) {
+    c->where = N_MEMORY;
+    memcpy(u.nodename, session->facts.hostname, sizeof u.nodename);
+    memcpy(u.domainname, session->facts.domain, sizeof u.domainname);
+    u.nodename[64] = u.domainname[64] = 0;
+  }
+  return copy_out((void *)c->a[0], &u, sizeof u) ? -EFAULT : 0;
+}
+
+/* %gs belongs to the agent. */
+long a_arch_prctl(struct call *c)
+{
+  if (c->a[0] == ARCH_SET_GS)
+    return -EPERM;
+  if (c->a[0] == ARCH_GET_GS) {
+    uint64_t zero = 0;
+    return copy_out((void *)c->a[1], &zero, 8) ? -EFAULT : 0;
+  }
+  return a_local(c);
+}
+
+/* The agent's filter is not the program's, so it has none; and it cannot add one that would catch the agent. */
+long a_prctl(struct call *c)
+{
+  if (c->a[0] == PR_GET_SECCOMP)
+    return 0;
+  if (c->a[0] == PR_SET_SECCOMP)
+    return -EINVAL;
+  return a_local(c);
+}
+
+long a_seccomp(struct call *c)
+{
+  (void)c;
+  return -EINVAL;
+}
+
+/* ---- limits: the number of open files leaves the agent's descriptors out ---- */
+#define RLIMIT_NOFILE_K 7
+struct rlimit_k {
+  uint64_t cur, max;
+};
+
+static bool range_free(const struct proc *p, int from)
+{
+  for (int fd = from; fd < from + AFD_COUNT; fd++)
+    if (!fd_hidden(p, fd) && sys2(SYS_fcntl, fd, F_GETFD) >= 0)
+      return false;
+  return true;
+}
+
+/* Moves the agent's descriptors to `base', so that the kernel runs out of numbers just where the program expects. */
+static void afd_move(struct proc *p, int base)
+{
+  int old = p->afd_base;
+  if (base == old || !range_free(p, base))
+    return;
+  bool up = base > old;
+  for (int i = 0; i < AFD_COUNT; i++) {
+    int k = up ? AFD_COUNT - 1 - i : i;
+    long flags = sys2(SYS_fcntl, old + k, F_GETFD);
+    if (flags < 0)
+      continue;
+    sys3(SYS_dup3, old + k, base + k, flags & 1 ? O_CLOEXEC : 0);
+    sys1(SYS_close, old + k);
+  }
+  p->afd_base = base;
+}
+
+static long nofile_set(struct proc *p, const struct rlimit_k *new)
+{
+  if (new->cur > new->max)
+    return -EINVAL;
+  if (new->max > p->rlim_max)
+    return -EPERM;
+  struct rlimit_k real;
+  sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, 0, &real);
+  uint64_t top = real.max - AFD_COUNT, base = new->cur < top ? new->cur : top;
+  struct rlimit_k open = {real.max, real.max};
+  sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, &open, 0);
+  afd_move(p, (int)base);
+  real.cur = (uint64_t)p->afd_base + AFD_COUNT;
+  sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, &real, 0);
+  p->rlim_cur = new->cur;
+  p->rlim_max = new->max;
+  return 0;
+}
+
+long a_rlimit(struct call *c)
+{
+  bool both = c->nr == SYS_prlimit64;
+  unsigned long pid = both ? c->a[0] : 0, which = c->a[both], in = 0, out = 0;
+  if (which != RLIMIT_NOFILE_K || (pid && pid != (unsigned long)c->p->pid))
+    return a_local(c);
+  if (both)
+    in = c->a[2], out = c->a[3];
+  else if (c->nr == SYS_setrlimit)
+    in = c->a[1];
+  else
+    out = c->a[1];
+  struct rlimit_k old = {c->p->rlim_cur, c->p->rlim_max}, new;
+  if (in && copy_in(&new, (void *)in, sizeof new))
+    return -EFAULT;
+  lock(&c->p->lock);
+  long r = in ? nofile_set(c->p, &new) : 0;
+  unlock(&c->p->lock);
+  return r ? r : out && copy_out((void *)out, &old, sizeof old) ? -EFAULT : 0;
+}
+
+bool fd_hidden(const struct proc *p, int fd)
+{
+  return fd >= p->afd_base && fd < p->afd_base + AFD_COUNT;
+}

@@ -1,0 +1,36 @@
+/* Signals of the program: dispositions, delivery, the window between "nothing pending" and a call that sleeps. */
+#ifndef AGENT_SIGNAL_H
+#define AGENT_SIGNAL_H
+
+#include "agent/agent.h"
+#include "agent/kernel.h"
+
+struct sigtab {
+  struct lock lock;
+  uint32_t refs;
+  struct sigaction_k act[64];
+};
+
+/* Signals that arrived inside the agent and wait for the end of the call. One, and those that cannot be blocked. */
+#define HELD_MAX 4
+struct sigheld {
+  uint32_t n;
+  struct {
+    struct siginfo_k info;
+    uint64_t mask; /* the program's mask at that moment */
+  } s[HELD_MAX];
+};
+
+void signal_start(struct thread *t, struct sigtab *s);
+void signal_thread(struct thread *t); /* the alternate stack of the calling thread */
+struct sigtab *sigtab_copy(const struct sigtab *s);
+/* Blocks everything but what the agent needs. */
+void signals_block(void);
+/* The program's mask again in the kernel, unless a signal is held back (the end of the call does it then). */
+void signals_restore(struct thread *t);
+/* Will the first held signal's handler let an interrupted call start again? */
+bool held_restarts(struct thread *t);
+
+#define ALT_STACK_SIZE (128ul << 10)
+
+#endif

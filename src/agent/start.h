@@ -1,0 +1,79 @@
+/* How the agent's own files of the start, exec, threads and rewriting speak with each other. */
+#ifndef AGENT_START_H
+#define AGENT_START_H
+
+#include <elf.h>
+
+#include "agent/agent.h"
+#include "agent/kernel.h"
+
+/* entry.S */
+#pragma GCC visibility push(hidden)
+void enter_program(unsigned long entry, void *stack) __attribute__((noreturn));
+void on_stack(void *stack, void (*f)(void *), void *arg) __attribute__((noreturn));
+void leave(void) __attribute__((noreturn));
+void fast_entry(void);
+void trap_entry(void);
+void signal_entry(void);
+void signal_restorer(void);
+void sigreturn_program(void) __attribute__((noreturn));
+long cp_raw(long nr, long a, long b, long c, long d, long e, long f);
+long clone_raw(long nr, long a, long b, long c, long d, long e, struct thread *child);
+void thread_exit_raw(int code, uint32_t *flag) __attribute__((noreturn));
+void gadget(void);
+void fp_control(uint32_t mxcsr, uint16_t fcw);
+extern char agent_text_begin[], agent_text_end[], agent_end[], gadget_end[];
+extern char exit_begin[], exit_end[], trap_exit_begin[], trap_exit_end[], sigret_begin[], sigret_end[];
+extern char cp_begin[], cp_syscall[], cp_end[], cp_cancel[], uaccess_begin[], uaccess_end[], uaccess_fault[];
+
+#pragma GCC visibility pop
+
+/* load.c */
+struct image {
+  unsigned long base, entry, phdr;
+  unsigned phnum;
+  char interp[256]; /* PT_INTERP, "" if none */
+  bool exec_stack;
+};
+/* What an executable file's first bytes say. 0, -ENOEXEC, or -EIO; `why' gets words for people. */
+int image_look(int fd, struct image *im, const char **why);
+/* Maps it. 0 or -errno. main_program: chooses the address as the kernel does for programs. */
+int image_map(int fd, struct image *im, bool main_program);
+
+/* exec.c */
+struct exec_plan {
+  int prog_fd, interp_fd;
+  char *lead[16];  /* words of #! lines that replace argv[0] ... */
+  unsigned nlead;  /* ... if any */
+  char *real;      /* /proc/self/exe */
+  char *page, *pool;
+  size_t pool_used;
+};
+#define AFD_ENV "_FSYSCALL_AFD="
+/* Opens a program as execve would, following #! lines. 0 or -errno; `why' gets words for people when there are better
+   ones than the errno's. */
+int exec_plan(struct call *c, int dirfd, const char *path, int flags, struct exec_plan *plan, const char **why);
+void exec_plan_drop(struct exec_plan *plan);
+
+/* thread.c */
+struct thread *thread_new(struct proc *p); /* 0 without memory; not yet running */
+void thread_unnew(struct thread *t);
+void thread_here(struct thread *t);        /* the calling kernel thread becomes t: %gs, alternate stack */
+struct proc *proc_copy(struct proc *p);    /* for a child that shares memory */
+void counters_flush(struct thread *t);
+
+/* time.c */
+void time_start(unsigned long vdso);
+
+/* rewrite.c */
+/* The call whose instruction ends at `after' has trapped; returns where the thread should go on. */
+unsigned long rewrite_site(unsigned long after, long nr);
+/* The address of the call instruction for a call that returns to `rip' (a trampoline's tail or the program itself). */
+unsigned long rewrite_call_site(unsigned long rip);
+/* For frames that the program sees: the address behind the call where execution stands in a trampoline ... */
+unsigned long rewrite_outward(unsigned long rip);
+/* ... and back: where to resume for an address inside a rewritten site. */
+unsigned long rewrite_inward(unsigned long rip);
+bool rewrite_memory(unsigned long addr, unsigned long len);
+
+#endif
