@@ -331,14 +331,21 @@ static void transmit(struct req *q, enum frame_type type, int fd)
   send_bytes(q->t, q->t->msg, (size_t)(q->w.at - q->t->msg), fd);
 }
 
-long req_post(struct req *q, int fd)
+long req_post_uncounted(struct req *q, int fd)
 {
   if (finish(q))
     return q->err;
   slot_need(q->t);
   transmit(q, F_POST, fd);
-  count(N_POSTED);
   return 0;
+}
+
+long req_post(struct req *q, int fd)
+{
+  long r = req_post_uncounted(q, fd);
+  if (!r)
+    count(N_POSTED);
+  return r;
 }
 
 /* ---- waiting ---- */
@@ -401,7 +408,7 @@ void call_bind(struct proc *p)
   struct req q;
   (void)p;
   req_start_op(&q, self(), W_BIND);
-  req_post(&q, -1);
+  req_post_uncounted(&q, -1);
 }
 
 /* ---- whole regular calls ---- */
@@ -530,7 +537,7 @@ static unsigned count_paths(const struct row *row)
 }
 
 /* After a redirect: 0 go on asking, 1 all local now, -EXDEV when the two paths lie on different sides. */
-static int redirected(struct call *c, struct req *q, struct at at[2], unsigned npaths, long which)
+static int redirected(struct call *c, struct req *q, struct at *at, unsigned npaths, long which)
 {
   if (which < 0 || which >= (long)npaths)
     return -EIO;
@@ -542,7 +549,7 @@ static int redirected(struct call *c, struct req *q, struct at at[2], unsigned n
   return at[0].local;
 }
 
-long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at at[2])
+long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at *at)
 {
   for (;;) {
     struct req q;

@@ -34,6 +34,8 @@ int req_data(struct req *q, const void *user, uint32_t n);         /* program me
 long req_call(struct req *q, bool blocking);
 /* Sends without waiting; 0 or -errno of building it. Counts N_POSTED. fd >= 0 goes along. */
 long req_post(struct req *q, int fd);
+/* The same for what only the hub hears: it is no call, and nothing of it crosses the stream. */
+long req_post_uncounted(struct req *q, int fd);
 
 /* A whole regular call: encodes c->a by `row->args' (a[] laid out as for the row's own native call, H arguments being
    program descriptors that are remote, A/P already resolved into `at'), calls, decodes into the program's memory. */
@@ -46,7 +48,8 @@ struct at {
   unsigned hops;      /* redirects so far */
   int flags, which;   /* as given to route() */
 };
-long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at at[2]);
+/* `at': one for each path of the row. */
+long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at *at);
 
 /* route.c: decides where (dirfd, path) leads; `path' is the program's pointer. which: 0 or 1, selects the
    buffers. -errno: EFAULT, ENOENT (empty path without AT_EMPTY_PATH in `flags'), ENAMETOOLONG, EACCES (denied) ... An
@@ -92,6 +95,7 @@ long fd_new(struct proc *p, long fd);
 /* True if everything below a local directory descriptor is local too and has no names of its own kind (/proc, /dev). */
 bool vft_pure(struct proc *p, int fd);
 void vft_set_pure(struct proc *p, int fd);
+void vft_forget_range(struct proc *p, unsigned first, unsigned last); /* both included */
 /* Takes a free handle; H_NONE and -ENFILE when there is none. */
 struct handle handle_new(void);
 void handle_drop(struct handle h); /* never opened */

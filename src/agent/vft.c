@@ -109,6 +109,13 @@ void vft_forget(struct proc *p, int fd)
   set(p->vft, fd, 0);
 }
 
+void vft_forget_range(struct proc *p, unsigned first, unsigned last)
+{
+  unsigned high = __atomic_load_n(&p->vft->high, __ATOMIC_RELAXED);
+  for (unsigned fd = first; fd < high && fd <= last; fd++)
+    vft_forget(p, (int)fd);
+}
+
 void vft_local(struct proc *p, int fd)
 {
   if (!standalone())
@@ -338,7 +345,7 @@ static void place_post(struct call *c, struct handle h, enum place kind, int fd)
   req_start_op(&q, c->t, W_PLACE);
   req_handle(&q, h);
   req_u64(&q, kind);
-  req_post(&q, fd);
+  req_post_uncounted(&q, fd);
 }
 
 static long place_file(struct call *c, struct handle h, int cloexec)

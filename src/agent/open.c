@@ -1,0 +1,440 @@
+/*
+ * Opening, closing and duplicating descriptors, here and on the slave.
+ *
+ * Owns the path from an OPEN's reply to a placeholder. Never lets the program close or replace a descriptor of the
+ * agent's. A remote file's close needs no message: the hub sees the placeholder's last close.
+ */
+#include <asm/errno.h>
+#include <asm/unistd.h>
+#include <linux/close_range.h>
+#include <linux/fcntl.h>
+#include <linux/memfd.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
+
+#include "agent/call.h"
+
+/* The lookup restrictions that a slave's walk keeps anyway: it never crosses what a magic link would. */
+#define RESOLVE_HARMLESS (RESOLVE_NO_MAGICLINKS)
+#define NOFOLLOW_OF(flags) ((flags)&O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0)
+#define X_OK 1
+#define EXCLUSIVE (O_CREAT | O_EXCL)
+
+long fd_new(struct proc *p, long fd)
+{
+  if (fd < 0 || !fd_hidden(p, (int)fd))
+    return fd;
+  sys1(__NR_close, fd);
+  return -EMFILE;
+}
+
+/* ---- on the slave ---- */
+
+static bool wants_contents(unsigned long flags)
+{
+  return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_TRUNC | O_DIRECT | O_PATH));
+}
+
+static long send_open(struct call *c, const struct at *at, unsigned long flags, unsigned long mode, struct opened *o)
+{
+  struct req *q = &o->q;
+  req_start(q, c->t, &syscall_rows[__NR_openat]);
+  req_handle(q, at->base);
+  req_str(q, at->path);
+  req_u64(q, flags);
+  req_u64(q, mode);
+  req_handle(q, o->h);
+  if (wants_contents(flags) || flags & (O_DIRECTORY | O_PATH))
+    q->flags |= FF_CONTENTS;
+  c->where = N_WAITED;
+  return req_call(q, true);
+}
+
+static long take_reply(struct opened *o)
+{
+  struct hstate *s = hstate(o->h);
+  struct rbuf *r = &o->q.r;
+  s->kind = (uint32_t)get_u64(r);
+  get_attr(r, &o->attr);
+  s->flags = (uint32_t)get_u64(r);
+  const void *p = get_blob(r, &o->len, FRAME_DATA_MAX);
+  if (r->bad)
+    return -EIO;
+  o->contents = o->q.reply_flags & FF_CONTENTS ? p : 0;
+  snap_take(s, &o->q, &o->attr, SNAP_ATTR);
+  return 0;
+}
+
+static long open_once(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o)
+{
+  o->h = handle_new();
+  if (o->h.v == H_NONE)
+    return -ENFILE;
+  long r = send_open(c, at, flags, mode, o);
+  bool opened = r >= 0 && !(o->q.reply_flags & FF_REDIRECT);
+  if (!opened) {
+    handle_drop(o->h);
+    return r;
+  }
+  r = take_reply(o);
+  if (r)
+    handle_close(c->t, o->h);
+  return r;
+}
+
+long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o)
+{
+  for (;;) {
+    long r = open_once(c, at, flags, mode, o);
+    if (r < 0 || !(o->q.reply_flags & FF_REDIRECT))
+      return r < 0 ? r : 0;
+    r = route_again(c, &o->q, at, 0);
+    if (r < 0)
+      return r;
+    if (at->local) {
+      c->where = N_LOCAL;
+      return 1;
+    }
+  }
+}
+
+/* A small file's contents make its placeholder readable here; a directory's placeholder holds its path. */
+static void fill(struct opened *o, const struct at *at, int fd)
+{
+  struct hstate *s = hstate(o->h);
+  const void *p = o->contents;
+  size_t n = o->len;
+  if (S_ISDIR(o->attr.mode) && !p) {
+    p = at->lexical;
+    n = strlen(at->lexical);
+  }
+  bool contents = s->kind == K_REG && s->snap && n == o->attr.size;
+  if (!p || !(S_ISDIR(o->attr.mode) || contents))
+    return;
+  bool whole = n == 0 || sys4(__NR_pwrite64, fd, p, n, 0) == (long)n;
+  if (whole && contents)
+    __atomic_fetch_or(&s->snap, SNAP_CONTENTS, __ATOMIC_ACQ_REL);
+}
+
+long open_place(struct call *c, struct opened *o, const struct at *at, int cloexec)
+{
+  long fd = handle_place(c, o->h, cloexec);
+  if (fd >= 0)
+    fill(o, at, (int)fd);
+  return fd;
+}
+
+/* ---- openat ---- */
+
+static long open_here(struct call *c, const struct at *at)
+{
+  c->a[0] = (unsigned long)at->dirfd;
+  c->a[1] = (unsigned long)at->path;
+  long fd = fd_new(c->p, pass(c));
+  if (fd >= 0)
+    vft_local(c->p, (int)fd);
+  return fd;
+}
+
+static long open_at(struct call *c, unsigned long flags, unsigned long mode)
+{
+  struct at at;
+  struct opened o;
+  int nofollow = (flags & EXCLUSIVE) == EXCLUSIVE ? AT_SYMLINK_NOFOLLOW : NOFOLLOW_OF(flags);
+  long r = route(c, (int)c->a[0], (const void *)c->a[1], nofollow, &at, 0);
+  if (r)
+    return r;
+  if (at.local)
+    return open_here(c, &at);
+  r = open_remote(c, &at, flags & ~(unsigned long)O_CLOEXEC, mode, &o);
+  if (r < 0)
+    return r;
+  return r == 1 ? open_here(c, &at) : open_place(c, &o, &at, (int)(flags & O_CLOEXEC));
+}
+
+long a_openat(struct call *c)
+{
+  unsigned long mode = c->a[2] & (O_CREAT | __O_TMPFILE) ? c->a[3] : 0;
+  return open_at(c, c->a[2], mode & 07777);
+}
+
+/* The slave's walk knows nothing of restricted lookups: what it could not keep is refused, never ignored. */
+static long openat2_remote(struct call *c, struct at *at, const struct open_how *how)
+{
+  struct opened o;
+  bool creates = how->flags & (O_CREAT | __O_TMPFILE);
+  if (how->resolve & RESOLVE_CACHED)
+    return -EAGAIN;
+  if (how->resolve & ~(uint64_t)RESOLVE_HARMLESS || (!creates && how->mode) || how->mode & ~07777ull)
+    return -EINVAL;
+  long r = open_remote(c, at, how->flags & ~(uint64_t)O_CLOEXEC, how->mode, &o);
+  if (r < 0)
+    return r;
+  return r == 1 ? open_here(c, at) : open_place(c, &o, at, (int)(how->flags & O_CLOEXEC));
+}
+
+/* Later versions of the structure only add to its end; what is not zero there means something unknown. */
+static long copy_how(struct open_how *how, const void *user, unsigned long size)
+{
+  if (size < sizeof *how)
+    return -EINVAL;
+  if (size > 4096)
+    return -E2BIG;
+  for (unsigned long at = sizeof *how; at < size; at++) {
+    char more;
+    if (copy_in(&more, (const char *)user + at, 1))
+      return -EFAULT;
+    if (more)
+      return -E2BIG;
+  }
+  return copy_in(how, user, sizeof *how);
+}
+
+/* A restricted lookup must see the path as it was given, or the restriction would mean something else. */
+long a_openat2(struct call *c)
+{
+  struct open_how how;
+  struct at at;
+  char *given = (char *)c->a[1];
+  int dirfd = (int)c->a[0];
+  long r = copy_how(&how, (const void *)c->a[2], c->a[3]);
+  if (!r)
+    r = route(c, dirfd, given, NOFOLLOW_OF(how.flags), &at, 0);
+  if (r)
+    return r;
+  if (!at.local)
+    return openat2_remote(c, &at, &how);
+  if (how.resolve && at.dirfd != dirfd)
+    return -EXDEV;
+  return open_here(c, &at);
+}
+
+/* ---- close ---- */
+
+static long late_of(struct proc *p, int fd)
+{
+  struct handle h = vft_remote(p, fd);
+  return h.v == H_NONE ? 0 : late_error(hstate(h));
+}
+
+long a_close(struct call *c)
+{
+  int fd = (int)c->a[0];
+  if (fd_hidden(c->p, fd))
+    return -EBADF;
+  long late = late_of(c->p, fd);
+  long r = pass(c);
+  vft_forget(c->p, fd);
+  return r < 0 ? r : late;
+}
+
+static long close_part(struct call *c, unsigned first, unsigned last)
+{
+  if (first > last)
+    return 0;
+  long r = sys3(__NR_close_range, first, last, c->a[2]);
+  if (r < 0 || c->a[2] & CLOSE_RANGE_CLOEXEC)
+    return r;
+  vft_forget_range(c->p, first, last);
+  return 0;
+}
+
+/* In two parts, around the agent's own. */
+long a_close_range(struct call *c)
+{
+  unsigned first = (unsigned)c->a[0], last = (unsigned)c->a[1];
+  unsigned own = (unsigned)c->p->afd_base, behind = own + AFD_COUNT;
+  if (first > last || c->a[2] & ~(unsigned long)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC))
+    return -EINVAL;
+  if (last < own || first >= behind)
+    return close_part(c, first, last);
+  long r = first < own ? close_part(c, first, own - 1) : 0;
+  return r < 0 || last < behind ? r : close_part(c, behind, last);
+}
+
+/* ---- more numbers for what is open ---- */
+
+long a_dup(struct call *c)
+{
+  if (fd_hidden(c->p, (int)c->a[0]))
+    return -EBADF;
+  long fd = fd_new(c->p, pass(c));
+  if (fd >= 0)
+    vft_dup(c->p, (int)c->a[0], (int)fd);
+  return fd;
+}
+
+long a_dup2(struct call *c)
+{
+  int from = (int)c->a[0], to = (int)c->a[1];
+  if (fd_hidden(c->p, from) || fd_hidden(c->p, to))
+    return -EBADF;
+  long r = pass(c);
+  if (r >= 0 && from != to)
+    vft_dup(c->p, from, to);
+  return r;
+}
+
+/* Two numbers that the kernel wrote into the program's memory. */
+static long two_new(struct call *c, const void *user)
+{
+  int fd[2];
+  if (copy_in(fd, user, sizeof fd))
+    return -EFAULT;
+  if (fd_hidden(c->p, fd[0]) || fd_hidden(c->p, fd[1])) {
+    sys1(__NR_close, fd[0]);
+    sys1(__NR_close, fd[1]);
+    return -EMFILE;
+  }
+  vft_local(c->p, fd[0]);
+  vft_local(c->p, fd[1]);
+  return 0;
+}
+
+long a_pipe(struct call *c)
+{
+  long r = pass(c);
+  return r < 0 ? r : two_new(c, (const void *)c->a[0]);
+}
+
+long a_newfd(struct call *c)
+{
+  long r = pass(c);
+  if (c->nr == __NR_socketpair)
+    return r < 0 ? r : two_new(c, (const void *)c->a[3]);
+  r = fd_new(c->p, r);
+  if (r >= 0)
+    vft_local(c->p, (int)r);
+  return r;
+}
+
+/* ---- for exec ---- */
+
+static bool in_group(uint64_t gid)
+{
+  const struct facts *f = &session->facts;
+  if (gid == f->egid)
+    return true;
+  for (uint32_t i = 0; i < f->ngroups && i < 64; i++)
+    if (f->groups[i] == gid)
+      return true;
+  return false;
+}
+
+bool attr_executable(const struct wire_attr *a)
+{
+  const struct facts *f = &session->facts;
+  if (f->euid == 0)
+    return S_ISDIR(a->mode) || a->mode & 0111;
+  if (a->uid == f->euid)
+    return a->mode & 0100;
+  return a->mode & (in_group(a->gid) ? 0010 : 0001);
+}
+
+static long open_nofollow(const struct at *at)
+{
+  return at->flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
+}
+
+/* The name that the kernel knows an open file by. */
+static long name_of(long fd, char *real)
+{
+  char link[40];
+  fmt(link, sizeof link, "/proc/thread-self/fd/%ld", fd);
+  long n = sys3(__NR_readlink, link, real, 4095);
+  if (n >= 0)
+    real[n] = 0;
+  return n;
+}
+
+static long check_exec_here(long fd)
+{
+  struct stat_k st;
+  long r = sys2(__NR_fstat, fd, &st);
+  if (!r && !S_ISREG(st.mode))
+    r = -EACCES;
+  return r ? r : sys4(__NR_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS);
+}
+
+static long exec_here(const struct at *at, char *real)
+{
+  long fd = sys4(__NR_openat, at->dirfd, at->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | open_nofollow(at), 0);
+  if (fd < 0)
+    return fd;
+  long r = check_exec_here(fd);
+  if (!r)
+    r = name_of(fd, real);
+  if (r >= 0)
+    return fd;
+  sys1(__NR_close, fd);
+  return r;
+}
+
+/* The slave's own name of the file, all links resolved; the one it was asked for if it does not say. */
+static void real_name(struct call *c, struct handle h, const struct at *at, char *real)
+{
+  struct req q;
+  uint32_t n;
+  memcpy(real, at->lexical, strlen(at->lexical) + 1);
+  req_start(&q, c->t, &syscall_rows[__NR_readlinkat]);
+  req_handle(&q, h);
+  req_str(&q, "");
+  req_u64(&q, 4095);
+  if (req_call(&q, false) <= 0)
+    return;
+  const char *p = get_blob(&q.r, &n, 4095);
+  if (q.r.bad || n == 0 || p[0] != '/')
+    return;
+  memcpy(real, p, n);
+  real[n] = 0;
+}
+
+static long exec_copy(struct call *c, struct opened *o)
+{
+  long fd = sys2(__NR_memfd_create, "exec", MFD_CLOEXEC);
+  if (fd < 0)
+    return fd;
+  bool whole = o->contents && o->len == o->attr.size;
+  long r = whole ? sys4(__NR_pwrite64, fd, o->contents, o->len, 0) : fetch_all(c, o->h, (int)fd, o->attr.size);
+  if (r < 0) {
+    sys1(__NR_close, fd);
+    return r;
+  }
+  return fd;
+}
+
+static long exec_remote(struct call *c, struct at *at, char *real)
+{
+  struct opened o;
+  long r = open_remote(c, at, (unsigned long)(O_RDONLY | O_NONBLOCK | open_nofollow(at)), 0, &o);
+  if (r < 0)
+    return r;
+  if (r == 1)
+    return exec_here(at, real);
+  long fd = -EACCES;
+  if (S_ISREG(o.attr.mode) && attr_executable(&o.attr)) {
+    fd = exec_copy(c, &o);
+    real_name(c, o.h, at, real);
+  }
+  handle_close(c->t, o.h);
+  return fd;
+}
+
+/* fexecve(3): the descriptor itself, opened anew since it may have been opened for something else. */
+static void name_descriptor(struct call *c, struct at *at)
+{
+  at->path = c->t->path_buf[0];
+  fmt(at->path, 40, "/proc/thread-self/fd/%d", at->dirfd);
+  at->dirfd = AT_FDCWD;
+}
+
+int route_open_exec(struct call *c, int dirfd, const char *path, int flags, char *real)
+{
+  struct at at;
+  int r = route(c, dirfd, path, flags, &at, 0);
+  if (r)
+    return r;
+  if (at.local && !*at.path)
+    name_descriptor(c, &at);
+  return (int)(at.local ? exec_here(&at, real) : exec_remote(c, &at, real));
+}

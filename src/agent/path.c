@@ -1,0 +1,288 @@
+/*
+ * Calls that name files by path, or change a file by descriptor, and need nothing but being sent where the name leads.
+ *
+ * Owns the choice between the kernel here and the slave for them. Two paths that lie on different sides are two file
+ * systems: EXDEV. What the program's user owns on the master is shown as the slave user's (stat.c), so giving a
+ * local file to the slave's user means giving it to the master's.
+ */
+#include <asm/errno.h>
+#include <asm/unistd.h>
+#include <linux/fcntl.h>
+#include <linux/time_types.h>
+
+#include "agent/call.h"
+
+#define NSEC_PER_USEC 1000
+
+/* ---- where the paths are among the registers ---- */
+
+struct path_args {
+  unsigned n;
+  unsigned reg[2]; /* of the path itself */
+  bool has_dirfd;  /* in the register before it */
+};
+
+static struct path_args find_paths(const char *args)
+{
+  struct path_args p = {0};
+  unsigned reg = 0;
+  for (; *args; args++) {
+    if (*args == 'A')
+      p.has_dirfd = true;
+    if (*args == 'A' || *args == 'P')
+      p.reg[p.n++ & 1] = reg + (*args == 'A');
+    reg += *args == 'A' || *args == 'B' || *args == 'O' ? 2 : 1;
+  }
+  return p;
+}
+
+/* AT_ flags of the call that matter to the route of its which'th path. */
+static int route_flags(const struct call *c, unsigned which)
+{
+  unsigned traits = c->row->traits;
+  int no_reg = TRAIT_NOFOLLOW_REG(traits), yes_reg = TRAIT_FOLLOW_REG(traits);
+  if (which == 1)
+    return AT_SYMLINK_NOFOLLOW;
+  if (no_reg >= 0)
+    return (int)c->a[no_reg] & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH);
+  if (yes_reg >= 0)
+    return ((int)c->a[yes_reg] & AT_EMPTY_PATH) | ((int)c->a[yes_reg] & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW);
+  return traits & NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
+}
+
+static int route_paths(struct call *c, const struct path_args *p, struct at at[2])
+{
+  for (unsigned i = 0; i < p->n; i++) {
+    int dirfd = p->has_dirfd ? (int)c->a[p->reg[i] - 1] : AT_FDCWD;
+    int r = route(c, dirfd, (const void *)c->a[p->reg[i]], route_flags(c, i), &at[i], (int)i);
+    if (r)
+      return r;
+  }
+  return 0;
+}
+
+static void take_local(struct call *c, const struct path_args *p, const struct at at[2])
+{
+  for (unsigned i = 0; i < p->n; i++) {
+    c->a[p->reg[i]] = (unsigned long)at[i].path;
+    if (p->has_dirfd)
+      c->a[p->reg[i] - 1] = (unsigned long)at[i].dirfd;
+  }
+}
+
+long a_path(struct call *c)
+{
+  struct path_args p = find_paths(c->row->args);
+  struct at at[2] = {{0}};
+  int r = route_paths(c, &p, at);
+  if (r)
+    return r;
+  if (p.n == 2 && at[0].local != at[1].local)
+    return -EXDEV;
+  if (!at[0].local)
+    return remote_row(c, c->row, c->a, at);
+  take_local(c, &p, at);
+  return pass(c);
+}
+
+/* Nothing that is only asked for changes the file. */
+static bool changes(const struct row *row)
+{
+  return !strchr(row->args, 'O') && !strchr(row->args, 'F');
+}
+
+long a_fd(struct call *c)
+{
+  if (fd_hidden(c->p, (int)c->a[0]))
+    return -EBADF;
+  struct handle h = vft_remote(c->p, (int)c->a[0]);
+  if (h.v == H_NONE)
+    return pass(c);
+  long r = remote_row(c, c->row, c->a, 0);
+  if (changes(c->row))
+    file_changed(hstate(h));
+  return r;
+}
+
+/* ---- readlink ---- */
+
+static long give_link(struct call *c, const char *text)
+{
+  size_t n = strlen(text), room = (size_t)(int)c->a[3];
+  n = n < room ? n : room;
+  return copy_out((void *)c->a[2], text, n) ? -EFAULT : (long)n;
+}
+
+/* A placeholder shows the file that it stands for. Terminals by the name that ttyname(3) can find again. */
+static long link_of_handle(struct call *c, struct handle h)
+{
+  unsigned long a[6] = {0, 0, c->a[2], c->a[3]};
+  struct at at = {.base = h, .path = ""};
+  const struct hstate *s = hstate(h);
+  if (s->kind == K_TTY && session->facts.ttyname[0]) {
+    c->where = N_MEMORY;
+    return give_link(c, session->facts.ttyname);
+  }
+  return remote_row(c, &syscall_rows[__NR_readlinkat], a, &at);
+}
+
+/* The process's own links; 0: not one of those, or the kernel's answer is right. */
+static long self_link(struct call *c, const struct at *at)
+{
+  struct self_name s = self_name(c, at->lexical);
+  if (*s.rest)
+    return 0;
+  if (s.what == SELF_EXE)
+    return give_link(c, c->p->exe);
+  if (s.what == SELF_CWD && c->p->cwd.v != H_NONE) {
+    cwd_get(c->p, c->t->path_buf[2]);
+    return give_link(c, c->t->path_buf[2]);
+  }
+  if (s.what != SELF_FD)
+    return 0;
+  struct handle h = vft_remote(c->p, s.fd);
+  return h.v == H_NONE ? 0 : link_of_handle(c, h);
+}
+
+long a_readlinkat(struct call *c)
+{
+  struct at at;
+  if ((int)c->a[3] <= 0)
+    return -EINVAL;
+  long r = route(c, (int)c->a[0], (const void *)c->a[1], AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, &at, 0);
+  if (r)
+    return r;
+  if (!at.local)
+    return remote_row(c, c->row, c->a, &at);
+  r = *at.lexical ? self_link(c, &at) : 0;
+  if (r)
+    return r;
+  c->a[0] = (unsigned long)at.dirfd;
+  c->a[1] = (unsigned long)at.path;
+  return pass(c);
+}
+
+/* ---- owners ---- */
+
+static void to_master(unsigned long *uid, unsigned long *gid)
+{
+  const struct facts *f = &session->facts;
+  if (standalone())
+    return;
+  if ((uint32_t)*uid == f->euid)
+    *uid = f->master_uid;
+  if ((uint32_t)*gid == f->egid)
+    *gid = f->master_gid;
+}
+
+static long fchown_fd(struct call *c)
+{
+  if (!fd_hidden(c->p, (int)c->a[0]) && vft_remote(c->p, (int)c->a[0]).v == H_NONE)
+    to_master(&c->a[1], &c->a[2]);
+  return a_fd(c);
+}
+
+long a_chownat(struct call *c)
+{
+  if (c->nr == __NR_fchown)
+    return fchown_fd(c);
+  struct at at;
+  int flags = (int)c->a[4];
+  long r = route(c, (int)c->a[0], (const void *)c->a[1], flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH), &at, 0);
+  if (r)
+    return r;
+  if (!at.local)
+    return remote_row(c, c->row, c->a, &at);
+  c->a[0] = (unsigned long)at.dirfd;
+  c->a[1] = (unsigned long)at.path;
+  to_master(&c->a[2], &c->a[3]);
+  return pass(c);
+}
+
+/* ---- times ---- */
+
+static const struct row *const utimensat_row = &syscall_rows[__NR_utimensat];
+
+/* `ts' may lie in the agent's memory. */
+static long set_times(struct call *c, const struct at *at, const void *ts, unsigned long flags)
+{
+  unsigned long a[6] = {(unsigned long)at->dirfd, (unsigned long)at->path, (unsigned long)ts, flags};
+  struct at copy = *at;
+  return remote_row(c, utimensat_row, a, &copy);
+}
+
+/* futimens(3): no path, the descriptor itself. */
+static long times_of_fd(struct call *c)
+{
+  struct at at = {.path = ""};
+  if (fd_hidden(c->p, (int)c->a[0]))
+    return -EBADF;
+  at.base = vft_remote(c->p, (int)c->a[0]);
+  if (at.base.v == H_NONE)
+    return pass(c);
+  long r = set_times(c, &at, (const void *)c->a[2], c->a[3] | AT_EMPTY_PATH);
+  file_changed(hstate(at.base));
+  return r;
+}
+
+long a_utimensat(struct call *c)
+{
+  struct at at;
+  if (!c->a[1])
+    return times_of_fd(c);
+  long r = route(c, (int)c->a[0], (const void *)c->a[1], (int)c->a[3] & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH), &at, 0);
+  if (r)
+    return r;
+  if (!at.local)
+    return set_times(c, &at, (const void *)c->a[2], c->a[3]);
+  c->a[0] = (unsigned long)at.dirfd;
+  c->a[1] = (unsigned long)at.path;
+  return pass(c);
+}
+
+/* The older calls: their times are made the newer one's, which serves on both sides. */
+static long times_at(struct call *c, int dirfd, const void *path, const struct __kernel_timespec *ts)
+{
+  struct at at;
+  long r = route(c, dirfd, path, 0, &at, 0);
+  if (r)
+    return r;
+  if (!at.local)
+    return set_times(c, &at, ts, 0);
+  return sys4(__NR_utimensat, at.dirfd, at.path, ts, 0);
+}
+
+long a_utime(struct call *c)
+{
+  int64_t t[2];
+  if (!c->a[1])
+    return times_at(c, AT_FDCWD, (const void *)c->a[0], 0);
+  if (copy_in(t, (const void *)c->a[1], sizeof t))
+    return -EFAULT;
+  struct __kernel_timespec ts[2] = {{.tv_sec = t[0]}, {.tv_sec = t[1]}};
+  return times_at(c, AT_FDCWD, (const void *)c->a[0], ts);
+}
+
+static long to_timespec(struct __kernel_timespec *ts, const int64_t *tv)
+{
+  if (tv[1] < 0 || tv[1] >= 1000000)
+    return -EINVAL;
+  *ts = (struct __kernel_timespec){.tv_sec = tv[0], .tv_nsec = tv[1] * NSEC_PER_USEC};
+  return 0;
+}
+
+long a_utimes(struct call *c)
+{
+  bool at = c->nr == __NR_futimesat;
+  int dirfd = at ? (int)c->a[0] : AT_FDCWD;
+  const void *path = (const void *)c->a[at], *times = (const void *)c->a[at + 1];
+  struct __kernel_timespec ts[2];
+  int64_t tv[4];
+  if (!times)
+    return times_at(c, dirfd, path, 0);
+  if (copy_in(tv, times, sizeof tv))
+    return -EFAULT;
+  if (to_timespec(&ts[0], tv) || to_timespec(&ts[1], tv + 2))
+    return -EINVAL;
+  return times_at(c, dirfd, path, ts);
+}
