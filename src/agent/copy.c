@@ -54,7 +54,7 @@ static long end_read(struct call *c, struct end *e, uint8_t *buf, uint64_t n)
     return cp_call(c->t, __NR_read, e->f.fd, (long)buf, (long)n, 0, 0, 0);
   if (!e->remote)
     return cp_call(c->t, __NR_pread64, e->f.fd, (long)buf, (long)n, (long)e->off, 0, 0);
-  if (may_read(e->f.s) && e->off == OWN_OFFSET && read_is_native(&e->f))
+  if (e->off == OWN_OFFSET && read_is_native(&e->f))
     return sys3(__NR_read, e->f.fd, buf, n);
   return file_read(c, &e->f, &sp, e->off);
 }
@@ -137,7 +137,7 @@ long a_sendfile(struct call *c)
   end_open(c, &to, (int)c->a[0], 0);
   if (from.remote && !has_offset(from.f.s))
     return -EINVAL;
-  if (from.remote && from.off == OWN_OFFSET && read_is_native(&from.f) && may_read(from.f.s) && !to.remote) {
+  if (from.remote && from.off == OWN_OFFSET && read_is_native(&from.f) && !to.remote) {
     c->where = N_MEMORY;
     return pass(c); /* the placeholder holds the contents, and the kernel moves its offset */
   }

@@ -159,32 +159,43 @@ static bool byte_waits(int fd)
   return sys6(__NR_recvfrom, fd, (long)&byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0) == 1;
 }
 
-/* Puts the kernel's set right for one stream and asks to be told, unless the kernel can tell already. */
-static bool prepare_entry(struct call *c, struct entry *e, struct rfile *f)
+/* Puts the kernel's set right for one stream, and asks what it is not known to have. */
+static enum prepared prepare_entry(struct call *c, struct entry *e, struct rfile *f, bool at_once)
 {
   tell_kernel(e, f->s);
   keep_told(e);
-  uint32_t ask = e->events & WATCHED;
-  if (stream_now(f->s, POLLOUT))
-    ask &= ~(uint32_t)EPOLL_OUT;
-  if (!ask || byte_waits(f->fd))
-    return false;
-  stream_arm(c, f->h, f->s, ask);
-  return true;
+  uint32_t ask = e->events & WATCHED & ~(uint32_t)EPOLL_OUT;
+  if (byte_waits(f->fd))
+    return NOTHING_YET; /* and the kernel knows */
+  if (at_once && ask)
+    stream_ask(c, f, ask);
+  else
+    stream_arm(c, f->h, f->s, ask);
+  if (stream_now(f->s, ask))
+    return SOMETHING;
+  return e->told == e->events ? NOTHING_YET : OUT_WANTED;
 }
 
-void epoll_prepare(struct call *c, bool at_once)
+static bool handle_lives(struct handle h)
+{
+  return HANDLE_INDEX(h.v) < H_FIRST || __atomic_load_n(&hstate(h)->handle, __ATOMIC_ACQUIRE) == h.v;
+}
+
+enum prepared epoll_prepare(struct call *c, bool at_once)
 {
   struct entry e;
-  struct rfile f, asked = {.fd = -1};
+  struct rfile f;
+  enum prepared all = NOTHING_YET;
   for (const struct entry *last = 0; next_entry(&last, &e);) {
-    if (hstate(e.h)->handle != e.h.v)
+    if (!handle_lives(e.h)) {
       entry_gone(&e);
-    else if (file_of(c, e.fd, &f) && f.h.v == e.h.v && prepare_entry(c, &e, &f))
-      asked = f;
+    } else if (file_of(c, e.fd, &f) && f.h.v == e.h.v) {
+      enum prepared p = prepare_entry(c, &e, &f, at_once);
+      if (all != SOMETHING && p != NOTHING_YET)
+        all = p;
+    }
   }
-  if (at_once && asked.fd >= 0)
-    stream_ask(c, &asked, POLLIN); /* its reply comes after what the slave has to tell now */
+  return all;
 }
 
 void epoll_rearm(struct call *c, struct rfile *f)
@@ -253,6 +264,33 @@ static long correct(struct call *c, int epfd, uint64_t events, long n)
   return kept;
 }
 
+static bool is_told(uint64_t events, long n, uint64_t data)
+{
+  struct epoll_event ev;
+  for (long i = 0; i < n; i++)
+    if (!copy_in(&ev, (void *)(events + (uint64_t)i * sizeof ev), sizeof ev) && ev.data == data)
+      return true;
+  return false;
+}
+
+/* Events that are known here, but that the kernel cannot see, since no byte says so; behind the `n' it has told. */
+static long add_known(struct call *c, int epfd, uint64_t events, long n, long max)
+{
+  struct entry e;
+  struct rfile f;
+  for (const struct entry *last = 0; n < max && next_entry(&last, &e);) {
+    if (e.epfd != epfd || e.events & EPOLLONESHOT || !file_of(c, e.fd, &f) || f.h.v != e.h.v || byte_waits(e.fd))
+      continue;
+    struct epoll_event ev = {stream_now(f.s, e.events & WATCHED & ~(uint32_t)EPOLL_OUT), e.data};
+    if (!ev.events || is_told(events, n, e.data))
+      continue;
+    if (copy_out((void *)(events + (uint64_t)n * sizeof ev), &ev, sizeof ev))
+      return -EFAULT;
+    n++;
+  }
+  return n;
+}
+
 /* ---- epoll_wait, epoll_pwait, epoll_pwait2 ---- */
 
 struct wait {
@@ -310,29 +348,27 @@ static long load_wait(struct call *c, struct wait *w)
   return load_time(c, w);
 }
 
-/* One wait of the kernel's, until the deadline. */
-static long kernel_wait(struct call *c, const struct wait *w)
+/* One wait of the kernel's, until the deadline, but at most so many nanoseconds. */
+static long kernel_wait(struct call *c, const struct wait *w, int64_t most)
 {
-  struct __kernel_timespec ts = {0, 0};
-  int64_t left = w->forever || w->at_once ? 0 : w->deadline - now_ns();
-  if (left > 0)
-    ts = (struct __kernel_timespec){left / SECOND, left % SECOND};
-  uint64_t mask = w->mask;
-  mask_for_kernel(&mask);
-  long at = (long)(w->forever ? 0 : &ts);
+  int64_t left = w->forever ? INT64_MAX : w->at_once ? 0 : w->deadline - now_ns();
+  left = left < 0 ? 0 : left < most ? left : most;
+  struct __kernel_timespec ts = {left / SECOND, left % SECOND};
+  long at = left == INT64_MAX ? 0 : (long)&ts;
   if (!w->has_mask)
     return cp_call(c->t, __NR_epoll_pwait2, (long)c->a[0], (long)c->a[1], (long)c->a[2], at, 0, 0);
-  return cp_masked(c->t, &w->mask, __NR_epoll_pwait2, (long)c->a[0], (long)c->a[1], (long)c->a[2], at, (long)&mask,
-                   sizeof mask);
+  return cp_masked(c->t, &w->mask, __NR_epoll_pwait2, (long)c->a[0], (long)c->a[1], (long)c->a[2], at, 0, 0);
 }
 
 static long wait_streams(struct call *c, const struct wait *w)
 {
+  static const int64_t most[] = {[NOTHING_YET] = INT64_MAX, [SOMETHING] = 0, [OUT_WANTED] = LOOK_UP};
   for (;;) {
-    epoll_prepare(c, w->at_once);
-    long n = kernel_wait(c, w);
+    long n = kernel_wait(c, w, most[epoll_prepare(c, w->at_once)]);
     if (n > 0)
       n = correct(c, (int)c->a[0], c->a[1], n);
+    if (n >= 0)
+      n = add_known(c, (int)c->a[0], c->a[1], n, (int)c->a[2]);
     if (n || w->at_once || (!w->forever && now_ns() >= w->deadline))
       return n;
   }
@@ -341,12 +377,9 @@ static long wait_streams(struct call *c, const struct wait *w)
 /* Without streams the call passes as it stands, but for a mask. */
 static long wait_native(struct call *c, const struct wait *w)
 {
-  uint64_t mask = w->mask;
   if (!w->has_mask)
     return pass(c);
-  mask_for_kernel(&mask);
-  return cp_masked(c->t, &w->mask, c->nr, (long)c->a[0], (long)c->a[1], (long)c->a[2], (long)c->a[3], (long)&mask,
-                   sizeof mask);
+  return cp_masked(c->t, &w->mask, c->nr, (long)c->a[0], (long)c->a[1], (long)c->a[2], (long)c->a[3], 0, 0);
 }
 
 long a_epoll_wait(struct call *c)

@@ -20,7 +20,7 @@
 #define SIGNAL_FSIZE 25
 
 #define LOCKS 1024
-static struct lock *io_locks; /* a page that is zero again in a fork's child, where nobody is left to unlock */
+static uint32_t *io_locks; /* a page that is zero again in a fork's child, where nobody is left to unlock */
 
 struct flock_k {
   int16_t type, whence;
@@ -52,9 +52,9 @@ bool may_write(const struct hstate *s)
 
 /* ---- the offset's lock ---- */
 
-static struct lock *lock_of(struct handle h)
+static uint32_t *lock_of(struct handle h)
 {
-  struct lock *page = __atomic_load_n(&io_locks, __ATOMIC_ACQUIRE), *none = 0;
+  uint32_t *page = __atomic_load_n(&io_locks, __ATOMIC_ACQUIRE), *none = 0;
   if (!page) {
     page = pages_new(LOCKS * sizeof *page);
     if (!page)
@@ -68,6 +68,22 @@ static struct lock *lock_of(struct handle h)
   return &page[HANDLE_INDEX(h.v) % LOCKS];
 }
 
+/* Not lock(): that one is for sections so short that a fork can wait for them. */
+static void thread_lock(uint32_t *word)
+{
+  uint32_t none = 0;
+  if (__atomic_compare_exchange_n(word, &none, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    return;
+  while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE))
+    sys4(__NR_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 2, 0);
+}
+
+static void thread_unlock(uint32_t *word)
+{
+  if (__atomic_exchange_n(word, 0, __ATOMIC_RELEASE) == 2)
+    sys3(__NR_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+}
+
 static void record_lock(int fd, int type)
 {
   struct flock_k k = {.type = (int16_t)type};
@@ -77,14 +93,14 @@ static void record_lock(int fd, int type)
 
 void offset_lock(const struct rfile *f)
 {
-  lock(lock_of(f->h));
+  thread_lock(lock_of(f->h));
   record_lock(f->fd, F_WRLCK);
 }
 
 void offset_unlock(const struct rfile *f)
 {
   record_lock(f->fd, F_UNLCK);
-  unlock(lock_of(f->h));
+  thread_unlock(lock_of(f->h));
 }
 
 /* ---- the program's memory in pieces ---- */
@@ -217,9 +233,14 @@ long file_attr(struct call *c, struct rfile *f, struct wire_attr *a)
 
 /* ---- reading ---- */
 
+bool contents_here(const struct hstate *s)
+{
+  return has_offset(s) && snap_true(s, SNAP_CONTENTS) && !map_shows(s);
+}
+
 bool read_is_native(const struct rfile *f)
 {
-  return has_offset(f->s) && !f->s->offset_remote && snap_true(f->s, SNAP_CONTENTS);
+  return may_read(f->s) && !f->s->offset_remote && contents_here(f->s);
 }
 
 /* One question, at most a frame's worth of bytes. */
@@ -305,9 +326,6 @@ long file_read(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
     return off == OWN_OFFSET ? read_stream(c, f, sp) : -ESPIPE;
   if (f->s->kind == K_CHR)
     return read_chunk(c, f, sp, off, true);
-  long r = map_flush_file(c, f->s);
-  if (r < 0)
-    return r;
   if (off == OWN_OFFSET && !f->s->offset_remote)
     return read_moving(c, f, sp);
   return read_chunks(c, f, sp, off);
@@ -418,10 +436,8 @@ static long write_regular(struct call *c, struct rfile *f, struct spans *sp, uin
     r = write_moving(c, f, sp);
   else
     r = write_chunks(c, f, sp, off);
-  if (r > 0) {
+  if (r > 0)
     file_changed(f->s);
-    map_changed(c, f);
-  }
   return r;
 }
 
@@ -525,7 +541,7 @@ long a_read(struct call *c)
   struct iov v;
   if (!file_of(c, (int)c->a[0], &f))
     return pass(c);
-  if (may_read(f.s) && read_is_native(&f)) {
+  if (read_is_native(&f)) {
     c->where = N_MEMORY;
     return pass(c);
   }
@@ -551,7 +567,7 @@ long a_pread(struct call *c)
     return pass(c);
   if ((long)c->a[3] < 0)
     return -EINVAL;
-  if (may_read(f.s) && has_offset(f.s) && snap_true(f.s, SNAP_CONTENTS)) {
+  if (may_read(f.s) && contents_here(f.s)) {
     c->where = N_MEMORY;
     return pass(c);
   }
@@ -589,8 +605,8 @@ long a_lseek(struct call *c)
     return pass(c);
   if (f.s->flags & O_PATH)
     return -EBADF;
-  bool here = has_offset(f.s) && !f.s->offset_remote &&
-              (c->a[2] == SEEK_SET || c->a[2] == SEEK_CUR || snap_true(f.s, SNAP_CONTENTS));
+  bool here =
+      has_offset(f.s) && !f.s->offset_remote && (c->a[2] == SEEK_SET || c->a[2] == SEEK_CUR || contents_here(f.s));
   if (here || f.s->kind == K_NULL) {
     c->where = N_MEMORY;
     return pass(c);
@@ -615,8 +631,6 @@ long a_ftruncate(struct call *c)
     return pass(c);
   bool fallocate = c->row == ROW(fallocate);
   long r = sized_kind(f.s, fallocate);
-  if (r == 0)
-    r = map_flush_file(c, f.s);
   if (r < 0)
     return r;
   bool grows = !fallocate || !(c->a[1] & FALLOC_FL_KEEP_SIZE);
@@ -626,10 +640,8 @@ long a_ftruncate(struct call *c)
     return -EFBIG;
   }
   r = file_call(c, c->row, &f, (uint64_t[]){c->a[1], c->a[2], c->a[3]}, fallocate ? 3 : 1, false);
-  if (r >= 0) {
+  if (r >= 0)
     file_changed(f.s);
-    map_changed(c, &f);
-  }
   return r;
 }
 
@@ -646,11 +658,10 @@ long a_fsync(struct call *c)
     return -ESPIPE;
   if (is_stream(f.s) && c->row != ROW(syncfs))
     return -EINVAL;
-  long flushed = map_flush_file(c, f.s);
   unsigned n = c->row == ROW(sync_file_range) ? 3 : 0;
   long r = file_call(c, c->row, &f, (uint64_t[]){c->a[1], c->a[2], c->a[3]}, n, false);
   long late = late_error(f.s);
-  return late ? late : flushed < 0 ? flushed : r;
+  return late ? late : r;
 }
 
 long a_sync(struct call *c)

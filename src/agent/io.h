@@ -50,6 +50,8 @@ struct spans {
 /* One transfer, at `off' or OWN_OFFSET: bytes, or -errno. */
 long file_read(struct call *c, struct rfile *f, struct spans *sp, uint64_t off);
 long file_write(struct call *c, struct rfile *f, struct spans *sp, uint64_t off);
+/* True if the placeholder holds the file's contents as they are. */
+bool contents_here(const struct hstate *s);
 /* True if a read at OWN_OFFSET can be left to the kernel, on the placeholder. */
 bool read_is_native(const struct rfile *f);
 
@@ -70,9 +72,9 @@ long file_call(struct call *c, const struct row *row, const struct rfile *f, con
 /* poll.c: readiness of streams. Poll events that hold now as far as is known here, of those in `events', plus ERR, HUP.
  */
 uint32_t stream_now(struct hstate *s, uint32_t events);
-/* Asks the slave: events that hold now. One round trip; -errno. */
+/* Asks the slave: events that hold now, which are then remembered. One round trip; -errno. */
 long stream_ask(struct call *c, struct rfile *f, uint32_t events);
-/* Asks to be told once, through the placeholder, when one of the events holds. */
+/* Asks to be told once, through the placeholder, when one of the events holds. POLLOUT is no matter for the slave. */
 void stream_arm(struct call *c, struct handle h, struct hstate *s, uint32_t events);
 /* Takes waiting readiness bytes out of the placeholder. */
 void stream_drain(int fd);
@@ -87,14 +89,12 @@ void epoll_rearm(struct call *c, struct rfile *f);
 /* Is there a stream of the slave in any epoll of this process? */
 bool epoll_has_streams(void);
 /* Before a wait that may be for an epoll: asks for the streams in all of them. */
-void epoll_prepare(struct call *c, bool at_once);
+enum prepared { NOTHING_YET, SOMETHING, OUT_WANTED /* nothing, and a write is waited for: look up often */ };
+enum prepared epoll_prepare(struct call *c, bool at_once);
+/* Nothing in the kernel tells a sleeper that a window has opened: so often he looks. */
+#define LOOK_UP 20000000l
 
-/* map.c: before the contents are read or made durable by call: what mappings of this process changed is written back.
- */
-long map_flush_file(struct call *c, const struct hstate *s);
-/* The file was written or resized by call: a shared mapping of it in this process is to show that. */
-void map_changed(struct call *c, struct rfile *f);
-/* All of them: before exec and exit. */
-void map_flush_all(struct proc *p);
+/* map.c: this process has a shared mapping of the file: what is remembered of its contents may be older. */
+bool map_shows(const struct hstate *s);
 
 #endif

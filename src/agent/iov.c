@@ -69,7 +69,7 @@ long a_readv(struct call *c)
   struct rfile f;
   if (!file_of(c, (int)c->a[0], &f))
     return pass(c);
-  if (may_read(f.s) && read_is_native(&f)) {
+  if (read_is_native(&f)) {
     c->where = N_MEMORY;
     return pass(c);
   }

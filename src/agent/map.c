@@ -65,12 +65,9 @@ static bool is_mapped(uint64_t dev, uint64_t ino)
   return m;
 }
 
-long map_flush_file(struct call *c, const struct hstate *s)
+bool map_shows(const struct hstate *s)
 {
-  if (!is_mapped(s->attr.dev, s->attr.ino))
-    return 0;
-  c->where = N_WAITED;
-  return flush(s->attr.dev, s->attr.ino);
+  return is_mapped(s->attr.dev, s->attr.ino);
 }
 
 void map_flush_all(struct proc *p)
@@ -193,12 +190,10 @@ static long bring(struct call *c, struct rfile *f)
 
 static long map_private(struct call *c, struct rfile *f)
 {
-  long r = map_flush_file(c, f->s);
-  if (r < 0)
-    return r;
-  if (!snap_true(f->s, SNAP_CONTENTS)) {
+  long r = 0;
+  if (!contents_here(f->s)) {
     offset_lock(f);
-    r = snap_true(f->s, SNAP_CONTENTS) ? 0 : bring(c, f);
+    r = contents_here(f->s) ? 0 : bring(c, f);
     offset_unlock(f);
   }
   return r < 0 ? r : pass(c);
@@ -315,16 +310,6 @@ static long map_shared(struct call *c, struct rfile *f)
   if (r >= 0 || r < -4095)
     remember((uint64_t)r, c->a[1], a.dev, a.ino);
   return r;
-}
-
-void map_changed(struct call *c, struct rfile *f)
-{
-  struct wire_attr a;
-  if (!is_mapped(f->s->attr.dev, f->s->attr.ino))
-    return;
-  long fd = shared_fd(c, f, &a);
-  if (fd >= 0)
-    sys1(__NR_close, fd);
 }
 
 /* ---- handlers ---- */

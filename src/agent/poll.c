@@ -43,13 +43,17 @@ long stream_ask(struct call *c, struct rfile *f, uint32_t events)
   req_handle(&q, f->h);
   req_u64(&q, events);
   c->where = N_WAITED;
-  return req_call(&q, false);
+  long r = req_call(&q, false);
+  if (r > 0)
+    __atomic_fetch_or(&f->s->ready, (uint32_t)r, __ATOMIC_ACQ_REL);
+  return r;
 }
 
 void stream_arm(struct call *c, struct handle h, struct hstate *s, uint32_t events)
 {
-  uint32_t ask = (events & ANY_IN ? POLLIN : 0) | (events & POLLPRI) | (events & ANY_OUT ? POLLOUT : 0);
-  if ((__atomic_fetch_or(&s->armed, ask | ALWAYS, __ATOMIC_ACQ_REL) & (ask | ALWAYS)) == (ask | ALWAYS))
+  uint32_t ask = (events & ~(uint32_t)POLLPRI & ANY_IN ? POLLIN : 0) | (events & POLLPRI);
+  uint32_t mark = ask | ALWAYS;
+  if ((__atomic_fetch_or(&s->armed, mark, __ATOMIC_ACQ_REL) & mark) == mark)
     return;
   struct req q;
   req_start_op(&q, c->t, W_POLL);
@@ -159,18 +163,28 @@ static void fill_kernel(struct call *c, struct waitset *w)
   }
 }
 
-static long sleep_kernel(struct call *c, struct waitset *w, bool at_once)
+/* `most': nanoseconds. */
+static long sleep_kernel(struct call *c, struct waitset *w, int64_t most)
 {
-  struct __kernel_timespec zero = {0, 0}, left, *ts = 0;
-  if (at_once)
-    ts = &zero;
-  else if (w->deadline != FOREVER)
-    left = time_left(w), ts = &left;
+  struct __kernel_timespec left = {0, 0};
+  if (w->deadline != FOREVER && most)
+    left = time_left(w);
+  if (w->deadline == FOREVER || left.tv_sec * SECOND + left.tv_nsec > most)
+    left = (struct __kernel_timespec){most / SECOND, most % SECOND};
+  long ts = w->deadline == FOREVER && most == FOREVER ? 0 : (long)&left;
   if (!w->mask)
-    return cp_call(c->t, __NR_ppoll, (long)w->kernel, w->n, (long)ts, 0, 0, 0);
-  uint64_t mask = *w->mask;
-  mask_for_kernel(&mask);
-  return cp_masked(c->t, w->mask, __NR_ppoll, (long)w->kernel, w->n, (long)ts, (long)&mask, sizeof mask, 0);
+    return cp_call(c->t, __NR_ppoll, (long)w->kernel, w->n, ts, 0, 0, 0);
+  return cp_masked(c->t, w->mask, __NR_ppoll, (long)w->kernel, w->n, ts, 0, 0, 0);
+}
+
+/* A stream whose window is full is waited for. */
+static bool out_wanted(struct call *c, const struct waitset *w)
+{
+  struct rfile f;
+  for (unsigned i = 0; i < w->n; i++)
+    if (w->fds[i].events & ANY_OUT && stream_of(c, w->fds[i].fd, &f))
+      return true;
+  return false;
 }
 
 /* Brings what the kernel found and what the streams say now together. */
@@ -188,23 +202,31 @@ static unsigned merge(struct call *c, struct waitset *w)
   return found;
 }
 
+/* Asks what has to be asked; how long the kernel may sleep then. */
+static int64_t before_sleep(struct call *c, struct waitset *w)
+{
+  unsigned found = look(c, w);
+  if (!found && w->at_once)
+    found = ask(c, w);
+  else if (!found)
+    arm(c, w);
+  enum prepared p = epoll_prepare(c, w->at_once);
+  /* Between look() and the draining in arm() something may have been told. */
+  if (w->at_once || found || p == SOMETHING || look(c, w))
+    return 0;
+  return p == OUT_WANTED || out_wanted(c, w) ? LOOK_UP : FOREVER;
+}
+
 /* How many have something to tell, or -errno; fds[].revents are set. */
 static long wait_set(struct call *c, struct waitset *w)
 {
   for (;;) {
-    unsigned found = look(c, w);
-    if (!found && w->at_once)
-      found = ask(c, w);
-    else if (!found)
-      arm(c, w);
-    /* Between look() and the draining in arm() something may have been told. */
-    bool at_once = w->at_once || found || look(c, w);
-    epoll_prepare(c, w->at_once);
+    int64_t most = before_sleep(c, w);
     fill_kernel(c, w);
-    long r = sleep_kernel(c, w, at_once);
+    long r = sleep_kernel(c, w, most);
     if (r < 0)
       return r;
-    found = merge(c, w);
+    unsigned found = merge(c, w);
     if (found || w->at_once || now_ns() >= w->deadline)
       return found;
   }
@@ -321,10 +343,7 @@ static long ppoll_native(struct call *c, const uint64_t *mask)
 {
   if (!mask)
     return pass(c);
-  uint64_t kernel_mask = *mask;
-  mask_for_kernel(&kernel_mask);
-  return cp_masked(c->t, mask, __NR_ppoll, (long)c->a[0], (long)c->a[1], (long)c->a[2], (long)&kernel_mask,
-                   sizeof kernel_mask, 0);
+  return cp_masked(c->t, mask, __NR_ppoll, (long)c->a[0], (long)c->a[1], (long)c->a[2], 0, 0, 0);
 }
 
 long a_ppoll(struct call *c)
@@ -499,8 +518,8 @@ struct sigset_arg {
 
 long a_pselect(struct call *c)
 {
-  struct sigset_arg arg = {0, 0}, kernel_arg;
-  uint64_t mask, kernel_mask;
+  struct sigset_arg arg = {0, 0};
+  uint64_t mask;
   if (c->a[5] && copy_in(&arg, (void *)c->a[5], sizeof arg))
     return -EFAULT;
   long has_mask = load_mask(arg.mask, arg.size, &mask), found = 0;
@@ -511,9 +530,6 @@ long a_pselect(struct call *c)
     return r < 0 ? r : found;
   if (!has_mask)
     return pass(c);
-  kernel_mask = mask;
-  mask_for_kernel(&kernel_mask);
-  kernel_arg = (struct sigset_arg){(uint64_t)&kernel_mask, sizeof kernel_mask};
   return cp_masked(c->t, &mask, __NR_pselect6, (long)c->a[0], (long)c->a[1], (long)c->a[2], (long)c->a[3],
-                   (long)c->a[4], (long)&kernel_arg);
+                   (long)c->a[4], 0);
 }

@@ -74,8 +74,7 @@ enum frame_flag {
 /* Operations that are not rows of the table. */
 enum wire_op {
   W_POLL = 64,   /* CALL or POST: "HI": arm: tell by READY once when any of these poll events is true. CALL with
-                    FF_CONTENTS unset replies at once with the events true now, after READY of what
-                    was armed before and is true. OUT: nothing that was posted still waits to be written */
+                    FF_CONTENTS unset replies at once with the events true now */
   W_PLACE,       /* agent to hub, POST + FF_FD: "HI" handle, enum place: here is the placeholder */
   W_BIND,        /* agent to hub, POST: process `ctx' exists; its pid comes as SCM_CREDENTIALS */
   W_MAPFD,       /* agent to hub, POST + FF_FD: "HII" handle, dev, ino: send the contents memfd of that file through the
