@@ -84,11 +84,15 @@ void dispatch(struct thread *t, struct regs *r)
   t->sigret_uc = 0;
   if (session->over)
     sys1(SYS_exit_group, 255);
+  if (session->flags & SF_TRACE)
+    c.began = trace_clock();
   long result = serve(&c);
   if (session->flags & SF_TRACE)
     trace_call(&c, result);
   if (c.where == N_LOCAL)
     t->n_local++;
+  else if (c.where == N_MEMORY)
+    count(N_MEMORY);
   if (c.no_return)
     return;
   if (restarts(&c, result)) {
