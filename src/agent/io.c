@@ -587,12 +587,15 @@ long a_pwrite(struct call *c)
   return file_write(c, &f, &sp, c->a[3]);
 }
 
-/* The slave finds the place (the end, a hole), the placeholder then stands there. */
+/* The slave finds the place (the end, a hole), the placeholder then stands there. A directory's place is only the
+   slave's, and what dir.c noted in the placeholder is void. */
 static long seek_by_slave(struct call *c, struct rfile *f)
 {
   offset_lock(f);
   long r = file_call(c, ROW(lseek), f, (uint64_t[]){c->a[1], c->a[2]}, 2, false);
-  if (r >= 0 && !f->s->offset_remote)
+  if (f->s->kind == K_DIR)
+    sys3(__NR_lseek, f->fd, 0, SEEK_SET);
+  else if (r >= 0 && !f->s->offset_remote)
     r = sys3(__NR_lseek, f->fd, r, SEEK_SET);
   offset_unlock(f);
   return r;
@@ -713,20 +716,15 @@ static long fetch_chunk(struct call *c, struct handle h, int memfd, uint64_t off
   return r < 0 ? r : r == n ? r : -ENOSPC;
 }
 
-long fetch_range(struct call *c, struct handle h, int memfd, uint64_t from, uint64_t to)
-{
-  c->where = N_WAITED;
-  while (from < to) {
-    uint64_t room = to - from < FRAME_DATA_MAX ? to - from : FRAME_DATA_MAX;
-    long r = fetch_chunk(c, h, memfd, from, room);
-    if (r <= 0)
-      return r;
-    from += (uint64_t)r;
-  }
-  return 0;
-}
-
 long fetch_all(struct call *c, struct handle h, int memfd, uint64_t size)
 {
-  return fetch_range(c, h, memfd, 0, size);
+  c->where = N_WAITED;
+  for (uint64_t off = 0; off < size;) {
+    uint64_t room = size - off < FRAME_DATA_MAX ? size - off : FRAME_DATA_MAX;
+    long r = fetch_chunk(c, h, memfd, off, room);
+    if (r <= 0)
+      return r;
+    off += (uint64_t)r;
+  }
+  return 0;
 }

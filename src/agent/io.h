@@ -63,8 +63,6 @@ long file_attr(struct call *c, struct rfile *f, struct wire_attr *a);
 /* iov.c */
 long a_readv(struct call *c);
 long a_writev(struct call *c);
-/* Brings a part of the contents into `memfd'. 0, also if the file ends earlier, or -errno. */
-long fetch_range(struct call *c, struct handle h, int memfd, uint64_t from, uint64_t to);
 /* A round trip with the handle and up to 4 integers: the slave's result. */
 long file_call(struct call *c, const struct row *row, const struct rfile *f, const uint64_t *v, unsigned n,
                bool blocking);

@@ -7,11 +7,9 @@
  * which state of the slave's file was brought into it. What a mapping changed is found and written back by the hub,
  * when W_FLUSH asks for it.
  *
- * Lock order: a file's offset_lock(), then list_lock.
+ * Lock order: a file's offset_lock(), then list_lock or brought_lock.
  */
-#include <asm/stat.h>
 #include <linux/mman.h>
-#include <linux/time_types.h>
 
 #include "agent/io.h"
 
@@ -23,7 +21,6 @@
 #define MSG_CMSG_CLOEXEC 0x40000000
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
-#define UTIME_OMIT ((1l << 30) - 2)
 
 struct shared {
   struct shared *next;
@@ -218,7 +215,7 @@ struct rights {
 /* The hub's answer: the descriptor, or -EIO if there is none. */
 static long receive_fd(int sock)
 {
-  uint64_t word;
+  uint64_t word; /* 0: nothing is left to be filled */
   struct rights ctl = {0};
   struct iov v = {(uint64_t)&word, sizeof word};
   struct msg_k m = {.iov = &v, .iovlen = 1, .control = &ctl, .controllen = sizeof ctl};
@@ -249,43 +246,6 @@ static long ask_fd(struct call *c, struct handle h, const struct wire_attr *a)
   return r;
 }
 
-static bool shows_state(int memfd, const struct wire_attr *a)
-{
-  struct stat st;
-  return sys2(__NR_fstat, memfd, &st) == 0 && (uint64_t)st.st_size == a->size && (int64_t)st.st_mtime == a->mtime &&
-         (int64_t)st.st_mtime_nsec == a->mtime_nsec;
-}
-
-static long refill(struct call *c, struct rfile *f, int memfd, const struct wire_attr *a)
-{
-  struct __kernel_timespec ts[2] = {{0, UTIME_OMIT}, {a->mtime, a->mtime_nsec}};
-  long r = flush(a->dev, a->ino);
-  if (r == 0)
-    r = sys2(__NR_ftruncate, memfd, a->size);
-  if (r == 0)
-    r = fetch_all(c, f->h, memfd, a->size);
-  if (r == 0)
-    r = sys4(__NR_utimensat, memfd, 0, ts, 0);
-  return r;
-}
-
-/* The memfd with the file's present state in it; whoever comes first fills it, the others wait at its lock. */
-static long shared_fd(struct call *c, struct rfile *f, struct wire_attr *a)
-{
-  long r = file_attr(c, f, a);
-  long memfd = r < 0 ? r : ask_fd(c, f->h, a);
-  if (memfd < 0)
-    return memfd;
-  struct rfile contents = {.fd = (int)memfd, .h = {(uint32_t)a->ino}};
-  offset_lock(&contents);
-  r = shows_state((int)memfd, a) ? 0 : refill(c, f, (int)memfd, a);
-  offset_unlock(&contents);
-  if (r == 0)
-    return memfd;
-  sys1(__NR_close, memfd);
-  return r;
-}
-
 /* A second descriptor through which nothing can be made writable later. */
 static long read_only(long memfd)
 {
@@ -298,8 +258,8 @@ static long read_only(long memfd)
 
 static long map_shared(struct call *c, struct rfile *f)
 {
-  struct wire_attr a;
-  long fd = shared_fd(c, f, &a);
+  const struct wire_attr *a = &f->s->attr;
+  long fd = ask_fd(c, f->h, a);
   if (fd >= 0 && !may_write(f->s))
     fd = read_only(fd);
   if (fd < 0)
@@ -308,7 +268,7 @@ static long map_shared(struct call *c, struct rfile *f)
   long r = pass(c);
   sys1(__NR_close, fd);
   if (r >= 0 || r < -4095)
-    remember((uint64_t)r, c->a[1], a.dev, a.ino);
+    remember((uint64_t)r, c->a[1], a->dev, a->ino);
   return r;
 }
 

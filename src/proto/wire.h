@@ -77,8 +77,8 @@ enum wire_op {
                     FF_CONTENTS unset replies at once with the events true now */
   W_PLACE,       /* agent to hub, POST + FF_FD: "HI" handle, enum place: here is the placeholder */
   W_BIND,        /* agent to hub, POST: process `ctx' exists; its pid comes as SCM_CREDENTIALS */
-  W_MAPFD,       /* agent to hub, POST + FF_FD: "HII" handle, dev, ino: send the contents memfd of that file through the
-                    socket that comes with this, with 8 bytes: 1 if it has still to be filled */
+  W_MAPFD,       /* agent to hub, POST + FF_FD: "HII" handle, dev, ino: send the contents memfd of that file, filled,
+                    through the socket that comes with this, with 8 bytes of 0 */
   W_FLUSH,       /* agent to hub, CALL: "II" dev, ino: write back what shared mappings changed (0, 0: everything) */
   W_TRACE,       /* agent to hub, POST: body: text */
 };
