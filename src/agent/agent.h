@@ -17,6 +17,9 @@
 #ifndef AGENT_H
 #define AGENT_H
 
+/* One image at one address: nothing goes through a global offset table. Stays in force to the end of the file. */
+#pragma GCC visibility push(hidden)
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -8,7 +8,6 @@
 #include "agent/kernel.h"
 
 /* entry.S */
-#pragma GCC visibility push(hidden)
 void enter_program(unsigned long entry, void *stack) __attribute__((noreturn));
 void on_stack(void *stack, void (*f)(void *), void *arg) __attribute__((noreturn));
 void leave(void) __attribute__((noreturn));
@@ -25,8 +24,6 @@ void fp_control(uint32_t mxcsr, uint16_t fcw);
 extern char agent_text_begin[], agent_text_end[], agent_end[], gadget_end[];
 extern char exit_begin[], exit_end[], trap_exit_begin[], trap_exit_end[], sigret_begin[], sigret_end[];
 extern char cp_begin[], cp_syscall[], cp_end[], cp_cancel[], uaccess_begin[], uaccess_end[], uaccess_fault[];
-
-#pragma GCC visibility pop
 
 /* load.c */
 struct image {
