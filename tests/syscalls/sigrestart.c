@@ -18,14 +18,14 @@ static void install(int flags)
   hits = 0;
 }
 
-/* Signals us after 30 ms, then writes into the pipe after 60. */
+/* Signals us after 60 ms, then writes into the pipe after 120. */
 static pid_t helper(int fd)
 {
   pid_t parent = getpid(), pid = fork();
   if (!pid) {
-    sleep_ms(30);
+    sleep_ms(60);
     kill(parent, SIGUSR1);
-    sleep_ms(30);
+    sleep_ms(60);
     write(fd, "x", 1);
     _exit(3);
   }

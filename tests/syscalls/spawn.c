@@ -9,9 +9,9 @@ static void run(const char *what, posix_spawn_file_actions_t *fa, posix_spawnatt
   char *argv[] = {"sh", "-c", (char *)script, 0};
   pid_t pid;
   int r = posix_spawn(&pid, "/bin/sh", fa, at, argv, environ);
-  say("%s: %s", what, r ? err_name(r) : "0");
   if (!r)
     wait_for(pid, what);
+  say("%s: %s", what, r ? err_name(r) : "0");
 }
 
 int main(void)

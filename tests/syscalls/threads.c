@@ -44,7 +44,7 @@ int main(void)
   void *r;
   pthread_barrier_init(&barrier, 0, N);
   for (long i = 0; i < N; i++)
-    T(pthread_create(&t[i], 0, work, (void *)i));
+    sum += pthread_create(&t[i], 0, work, (void *)i);
   for (int i = 0; i < N; i++) {
     pthread_join(t[i], &r);
     sum += (long)r;
