@@ -10,6 +10,7 @@
 
 #define LINE 256
 #define MAX_INTERPRETERS 5
+#define AT_EXECVE_CHECK_FLAG 0x10000 /* Linux 6.14: only ask */
 #define PLAN_PAGES (5ul * 4096) /* real path, the interpreter's, and words of #! lines: a path and 5 short lines */
 #define S_ISUID 04000
 #define S_ISGID 02000
@@ -168,6 +169,14 @@ static long plan_name(char *buf, int dirfd, const char *path, int flags)
   return 0;
 }
 
+/* A script named through a descriptor that its interpreter will not have. */
+static bool closes_before(int dirfd, const char *path, const char *name)
+{
+  char first = 0;
+  copy_in(&first, path, 1);
+  return first != '/' && !strncmp(name, "/dev/fd/", 8) && sys2(SYS_fcntl, dirfd, F_GETFD) == 1;
+}
+
 int exec_plan(struct call *c, int dirfd, const char *path, int flags, struct exec_plan *plan, const char **why)
 {
   *why = 0;
@@ -182,6 +191,8 @@ int exec_plan(struct call *c, int dirfd, const char *path, int flags, struct exe
     r = plan_open(c, dirfd, path, flags, plan);
   if (!r)
     r = plan_script(c, name, plan, why, 0);
+  if (!r && plan->nlead && closes_before(dirfd, path, name))
+    r = -ENOENT;
   if (r)
     exec_plan_drop(plan);
   return (int)r;
@@ -275,9 +286,10 @@ static long hand_over(struct call *c, struct exec_plan *plan, const char *execfn
 
 static void take_back(struct proc *p)
 {
+  for (int fd = afd(p, AFD_SPARE); fd <= afd(p, AFD_SPARE) + 1; fd++)
+    sys1(SYS_close, fd);
   sys1(SYS_close, afd(p, AFD_CARRY));
-  sys1(SYS_close, afd(p, AFD_SPARE));
-  sys1(SYS_close, afd(p, AFD_SPARE) + 1);
+  afd_fill(p);
 }
 
 /* Signals wait outside from here to the new program's start, so none is lost in between. */
@@ -334,7 +346,14 @@ long a_execve(struct call *c)
 long a_execveat(struct call *c)
 {
   const char *why;
-  if (c->a[4] & ~(unsigned long)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+  struct exec_plan plan;
+  if (c->a[4] & ~(unsigned long)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_EXECVE_CHECK_FLAG))
     return -EINVAL;
+  if (c->a[4] & AT_EXECVE_CHECK_FLAG) {
+    long r = exec_plan(c, (int)c->a[0], (const char *)c->a[1], (int)c->a[4], &plan, &why);
+    if (!r)
+      exec_plan_drop(&plan);
+    return r;
+  }
   return exec_program(c, (int)c->a[0], (const char *)c->a[1], c->a[2], c->a[3], (int)c->a[4], &why);
 }

@@ -123,6 +123,14 @@ struct rlimit_k {
   uint64_t cur, max;
 };
 
+/* Numbers that are the agent's but not in use are taken all the same, or the kernel would hand them out. */
+void afd_fill(const struct proc *p)
+{
+  for (int i = 0; i < AFD_COUNT; i++)
+    if (sys2(SYS_fcntl, p->afd_base + i, F_GETFD) < 0)
+      sys3(SYS_dup3, afd(p, AFD_SESSION), p->afd_base + i, 0);
+}
+
 static bool range_free(const struct proc *p, int from)
 {
   for (int fd = from; fd < from + AFD_COUNT; fd++)
@@ -144,9 +152,11 @@ static void afd_move(struct proc *p, int base)
     if (flags < 0)
       continue;
     sys3(SYS_dup3, old + k, base + k, flags & 1 ? O_CLOEXEC : 0);
-    sys1(SYS_close, old + k);
+    if (old + k < base || old + k >= base + AFD_COUNT)
+      sys1(SYS_close, old + k);
   }
   p->afd_base = base;
+  afd_fill(p);
 }
 
 static long nofile_set(struct proc *p, const struct rlimit_k *new)

@@ -168,6 +168,7 @@ static unsigned long program_map(struct start *s)
     fatal("%s: cannot be mapped (error %d)", k->exe, -r);
   sys1(SYS_close, k->prog_fd);
   sys1(SYS_close, k->interp_fd);
+  afd_fill(s->t->proc);
   aux_set(s, AT_PHDR, prog.phdr);
   aux_set(s, AT_PHNUM, prog.phnum);
   aux_set(s, AT_PHENT, sizeof(Elf64_Phdr));

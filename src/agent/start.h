@@ -59,6 +59,9 @@ void thread_here(struct thread *t);        /* the calling kernel thread becomes 
 struct proc *proc_copy(struct proc *p);    /* for a child that shares memory */
 void counters_flush(struct thread *t);
 
+/* ident.c */
+void afd_fill(const struct proc *p);
+
 /* time.c */
 void time_start(unsigned long vdso);
 

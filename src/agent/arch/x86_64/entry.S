@@ -134,7 +134,7 @@ FUNC(trap_entry)
         mov %rdx, %gs:T_TRAP_UC
         sub $8, %rsp
         and $-16, %rsp
-        call on_sigsys          /* 0: a call; 1: a SIGSYS that somebody sent */
+        call on_sigsys          /* 0: a call of the program; 1: anything else, as it was */
         test %eax, %eax
         jz trap_exit_begin
         mov %r12, %gs:T_TRAP_UC
