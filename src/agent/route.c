@@ -176,6 +176,78 @@ static long local_dir_path(int fd, char *buf)
   return buf[0] == '/' ? 0 : -ENOENT;
 }
 
+/* ---- following names of the process itself ---- */
+
+static int route_path(struct call *c, struct at *at);
+
+static char *given_buf(struct call *c, const struct at *at)
+{
+  return c->t->path_buf[2 * at->which];
+}
+
+static char *spelling_buf(struct call *c, const struct at *at)
+{
+  return c->t->path_buf[2 * at->which + 1];
+}
+
+static void go_remote(struct at *at, struct handle base, char *path)
+{
+  at->local = false;
+  at->base = base;
+  at->path = path;
+}
+
+static void go_below(struct at *at, struct handle base, const char *rest)
+{
+  while (*rest == '/')
+    rest++;
+  go_remote(at, base, (char *)rest);
+}
+
+/* Starts again from `start' and what follows a name of the process itself; `rest' lies in one of at's buffers. */
+static int rebase(struct call *c, struct at *at, const char *start, const char *rest)
+{
+  char *buf = given_buf(c, at);
+  size_t n = strlen(start), m = strlen(rest);
+  if (n + m >= PATH_SIZE)
+    return -ENAMETOOLONG;
+  if (++at->hops > MAX_HOPS)
+    return -ELOOP;
+  memmove(buf + n, rest, m + 1);
+  memcpy(buf, start, n);
+  at->path = buf;
+  return route_path(c, at);
+}
+
+/* What at->lexical is by the names of the process itself: `at' is then complete, or local in any case, or neither. */
+enum self_route { SELF_RULES, SELF_LOCAL, SELF_DONE };
+
+static int follow_self(struct call *c, struct at *at, struct self_name s)
+{
+  if (s.what == SELF_EXE) {
+    int r = rebase(c, at, c->p->exe, s.rest);
+    return r ? r : SELF_DONE;
+  }
+  struct handle h = s.what == SELF_CWD ? c->p->cwd : vft_remote(c->p, s.fd);
+  if (h.v == H_NONE)
+    return SELF_LOCAL;
+  go_below(at, h, s.rest);
+  return SELF_DONE;
+}
+
+static int route_self(struct call *c, struct at *at)
+{
+  struct self_name s = self_name(c, at->lexical);
+  if (s.what == SELF_NO)
+    return SELF_RULES;
+  if (s.what == SELF_TTY) {
+    go_below(at, (struct handle){H_TTY}, "");
+    return SELF_DONE;
+  }
+  bool link_itself = at->flags & AT_SYMLINK_NOFOLLOW && !*s.rest;
+  return link_itself || s.what == SELF_OTHER ? SELF_LOCAL : follow_self(c, at, s);
+}
+
 /* ---- making a path absolute ---- */
 
 /* The absolute spelling under construction; the root is "". */
@@ -262,7 +334,19 @@ static int take_component(struct spelling *s, const char *name, size_t len)
   return len == 1 && name[0] == '.' ? 0 : append(s, name, len);
 }
 
-static int spell(struct spelling *s)
+/* A link of /proc/self in the middle is followed at once: `.' and `..' behind it are its target's. */
+static int spell_self(struct call *c, struct at *at, struct spelling *s)
+{
+  struct self_name self = self_name(c, s->out);
+  bool link = self.what == SELF_EXE || self.what == SELF_CWD || self.what == SELF_FD;
+  if (!link || *self.rest)
+    return SELF_LOCAL;
+  self.rest = s->rest;
+  return follow_self(c, at, self);
+}
+
+/* 0; SELF_DONE when `at' has been completed on the way; -errno. */
+static int spell(struct call *c, struct at *at, struct spelling *s)
 {
   while (*s->rest) {
     const char *name = s->rest;
@@ -272,7 +356,11 @@ static int spell(struct spelling *s)
     int r = len ? take_component(s, name, len) : 0;
     if (r || s->ask)
       return r;
-    s->rest = name + len + (name[len] == '/');
+    s->rest = name + len;
+    r = *s->rest ? spell_self(c, at, s) : SELF_LOCAL;
+    if (r != SELF_LOCAL)
+      return r;
+    s->rest += *s->rest == '/';
   }
   return 0;
 }
@@ -304,73 +392,6 @@ static bool is_plain(const char *p)
 }
 
 /* ---- deciding ---- */
-
-static int route_path(struct call *c, struct at *at);
-
-static char *given_buf(struct call *c, const struct at *at)
-{
-  return c->t->path_buf[2 * at->which];
-}
-
-static char *spelling_buf(struct call *c, const struct at *at)
-{
-  return c->t->path_buf[2 * at->which + 1];
-}
-
-static void go_remote(struct at *at, struct handle base, char *path)
-{
-  at->local = false;
-  at->base = base;
-  at->path = path;
-}
-
-static void go_below(struct at *at, struct handle base, const char *rest)
-{
-  while (*rest == '/')
-    rest++;
-  go_remote(at, base, (char *)rest);
-}
-
-/* Starts again from `start' and what follows a name of the process itself; `rest' lies in one of at's buffers. */
-static int rebase(struct call *c, struct at *at, const char *start, const char *rest)
-{
-  char *buf = given_buf(c, at);
-  size_t n = strlen(start), m = strlen(rest);
-  if (n + m >= PATH_SIZE)
-    return -ENAMETOOLONG;
-  if (++at->hops > MAX_HOPS)
-    return -ELOOP;
-  memmove(buf + n, rest, m + 1);
-  memcpy(buf, start, n);
-  at->path = buf;
-  return route_path(c, at);
-}
-
-/* What at->lexical is by the names of the process itself: `at' is then complete, or local in any case, or neither. */
-enum self_route { SELF_RULES, SELF_LOCAL, SELF_DONE };
-
-static int route_self(struct call *c, struct at *at)
-{
-  struct self_name s = self_name(c, at->lexical);
-  if (s.what == SELF_NO)
-    return SELF_RULES;
-  if (s.what == SELF_TTY) {
-    go_below(at, (struct handle){H_TTY}, "");
-    return SELF_DONE;
-  }
-  bool link_itself = at->flags & AT_SYMLINK_NOFOLLOW && !*s.rest;
-  if (link_itself || s.what == SELF_OTHER)
-    return SELF_LOCAL;
-  if (s.what == SELF_EXE) {
-    int r = rebase(c, at, c->p->exe, s.rest);
-    return r ? r : SELF_DONE;
-  }
-  struct handle h = s.what == SELF_CWD ? c->p->cwd : vft_remote(c->p, s.fd);
-  if (h.v == H_NONE)
-    return SELF_LOCAL;
-  go_below(at, h, s.rest);
-  return SELF_DONE;
-}
 
 /* SELF_DONE, or where the rules see at->lexical: an enum where; or -errno. */
 #define DECIDED 16
@@ -425,9 +446,9 @@ static int route_from(struct call *c, struct at *at, struct handle base)
   s.n = strlen(s.out);
   if (s.n == 1)
     s.n = 0;
-  int r = spell(&s);
+  int r = spell(c, at, &s);
   if (r)
-    return r;
+    return r == SELF_DONE ? 0 : r;
   if (s.ask)
     return ask_slave(at, &s, base);
   if (!s.n)
