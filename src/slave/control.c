@@ -1,0 +1,186 @@
+/*
+ * ioctl and fcntl: what may be asked of the slave's descriptors, as data. What is not listed is refused.
+ *
+ * Owns nothing. Must never: let a program put input into a terminal (TIOCSTI, TIOCLINUX), or change who owns one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <linux/fs.h>
+
+#include "slave/slave.h"
+
+enum ioctl_how {
+  DRAINS = 1, /* what was written before comes first; may block */
+  REFUSED = 2,
+};
+struct ioctl_row {
+  uint32_t request;
+  uint16_t kind; /* enum ioctl_arg */
+  uint16_t size; /* of its buffer */
+  uint16_t how;
+};
+
+#define TERMIOS 36
+#define TERMIOS2 44
+/* The requests as x86-64 numbers them, where the libcs do not name them. */
+#define R_TCGETS2 0x802c542a
+#define R_TCSETS2 0x402c542b
+#define R_TCSETSW2 0x402c542c
+#define R_TCSETSF2 0x402c542d
+
+static const struct ioctl_row ioctls[] = {
+    {TCGETS, IOA_OUT, TERMIOS, 0},
+    {TCSETS, IOA_IN, TERMIOS, 0},
+    {TCSETSW, IOA_IN, TERMIOS, DRAINS},
+    {TCSETSF, IOA_IN, TERMIOS, DRAINS},
+    {R_TCGETS2, IOA_OUT, TERMIOS2, 0},
+    {R_TCSETS2, IOA_IN, TERMIOS2, 0},
+    {R_TCSETSW2, IOA_IN, TERMIOS2, DRAINS},
+    {R_TCSETSF2, IOA_IN, TERMIOS2, DRAINS},
+    {TIOCGWINSZ, IOA_OUT, sizeof(struct winsize), 0},
+    {TIOCSWINSZ, IOA_IN, sizeof(struct winsize), 0},
+    {TIOCGPGRP, IOA_OUT, 4, 0},
+    {TIOCGSID, IOA_OUT, 4, 0},
+    {TIOCOUTQ, IOA_OUT, 4, 0},
+    {FIONREAD, IOA_OUT, 4, 0},
+    {TCFLSH, IOA_INT, 0, 0},
+    {TCXONC, IOA_INT, 0, 0},
+    {TCSBRK, IOA_INT, 0, DRAINS},
+    {TCSBRKP, IOA_INT, 0, DRAINS},
+    {FS_IOC_GETFLAGS, IOA_OUT, 8, 0},
+    {FS_IOC_SETFLAGS, IOA_IN, 8, 0},
+    {BLKGETSIZE64, IOA_OUT, 8, 0},
+    {BLKSSZGET, IOA_OUT, 4, 0},
+    {TIOCSTI, 0, 0, REFUSED},
+    {TIOCLINUX, 0, 0, REFUSED},
+};
+
+static const struct ioctl_row *find_ioctl(uint32_t request)
+{
+  for (unsigned i = 0; i < sizeof ioctls / sizeof *ioctls; i++)
+    if (ioctls[i].request == request)
+      return &ioctls[i];
+  return 0;
+}
+
+/* The flags of an inode are a long to ioctl's number and an int to the file systems; four bytes do. */
+static bool fits(const struct ioctl_row *row, const struct call *c)
+{
+  if (row->kind != c->kind)
+    return false;
+  return row->kind != IOA_IN || c->blob_len >= row->size || (row->request == FS_IOC_SETFLAGS && c->blob_len >= 4);
+}
+
+static long run_ioctl(struct call *c, const struct ioctl_row *row)
+{
+  _Alignas(8) uint8_t arg[64] = {0};
+  int fd = c->h[0]->fd;
+  if (row->kind == IOA_INT)
+    return ioctl(fd, (int)row->request, c->value) < 0 ? -errno : 0;
+  if (row->kind == IOA_IN)
+    memcpy(arg, c->blob, c->blob_len < row->size ? c->blob_len : row->size);
+  long r = ioctl(fd, (int)row->request, arg);
+  if (r < 0)
+    return -errno;
+  if (row->kind == IOA_OUT)
+    put_blob(&c->out, arg, c->value < row->size ? (uint32_t)c->value : row->size);
+  else
+    put_u32(&c->out, 0);
+  return r;
+}
+
+long do_ioctl(struct call *c)
+{
+  const struct ioctl_row *row = find_ioctl((uint32_t)c->a[1]);
+  if (!row)
+    return -ENOTTY;
+  if (row->how & REFUSED)
+    return -EPERM;
+  if (!fits(row, c))
+    return -EINVAL;
+  if (row->how & DRAINS) {
+    if (!c->worker)
+      return CALL_DEFER;
+    int err = stream_drain(c->h[0]);
+    if (err)
+      return err;
+  }
+  return run_ioctl(c, row);
+}
+
+/* ---- fcntl ---- */
+
+#define MAY_SET (O_APPEND | O_NONBLOCK | O_NOATIME)
+
+static long set_flags(struct handle *h, uint64_t flags)
+{
+  int now = fcntl(h->fd, F_GETFL);
+  if (now < 0)
+    return -errno;
+  return fcntl(h->fd, F_SETFL, (now & ~MAY_SET) | ((int)flags & MAY_SET)) ? -errno : 0;
+}
+
+static long ofd_lock(struct handle *h, int cmd, int64_t lk[5])
+{
+  struct flock fl = {.l_type = (short)lk[0], .l_whence = (short)lk[1], .l_start = lk[2], .l_len = lk[3]};
+  if (lk[4])
+    return -EINVAL;
+  int r;
+  do
+    r = worker_cancelled() ? (errno = EINTR, -1) : fcntl(h->fd, cmd, &fl);
+  while (r < 0 && errno == EINTR && !worker_cancelled());
+  if (r < 0)
+    return -errno;
+  const int64_t out[5] = {fl.l_type, fl.l_whence, fl.l_start, fl.l_len, fl.l_pid};
+  memcpy(lk, out, sizeof out);
+  return 0;
+}
+
+/* A record lock: in and out, five integers. */
+static long run_lock(struct call *c, int cmd)
+{
+  bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
+  int64_t lk[5];
+  if (c->kind != IOA_INOUT || c->blob_len != sizeof lk)
+    return -EINVAL;
+  if ((cmd == F_SETLKW || cmd == F_OFD_SETLKW) && !c->worker)
+    return CALL_DEFER;
+  struct rbuf r = {c->blob, c->blob + c->blob_len, false};
+  for (unsigned i = 0; i < 5; i++)
+    lk[i] = (int64_t)get_u64(&r);
+  long result = ofd ? ofd_lock(c->h[0], cmd, lk) : lock_call(c->f.ctx, c->h[0], cmd, lk);
+  if (result < 0)
+    return result;
+  put_u32(&c->out, sizeof lk);
+  for (unsigned i = 0; i < 5; i++)
+    put_u64(&c->out, (uint64_t)lk[i]);
+  return result;
+}
+
+long do_fcntl(struct call *c)
+{
+  int cmd = (int)c->a[1];
+  long r;
+  switch (cmd) {
+  case F_GETFL:
+    r = fcntl(c->h[0]->fd, F_GETFL);
+    return r < 0 ? -errno : r;
+  case F_SETFL:
+    return set_flags(c->h[0], c->value);
+  case F_GETPIPE_SZ:
+  case F_SETPIPE_SZ:
+    r = fcntl(c->h[0]->fd, cmd, (int)c->value);
+    return r < 0 ? -errno : r;
+  case F_GETLK:
+  case F_SETLK:
+  case F_SETLKW:
+  case F_OFD_GETLK:
+  case F_OFD_SETLK:
+  case F_OFD_SETLKW:
+    return run_lock(c, cmd);
+  default:
+    return -EINVAL;
+  }
+}

@@ -1,0 +1,186 @@
+/*
+ * What happens on this machine without having been asked for: the terminal changes its size, a signal is to be
+ * forwarded, an armed poll comes true, a watched file changes. One thread waits for all of it.
+ *
+ * Owns the epoll descriptor and the thread. Must never: execute a call, or block anywhere but in epoll_wait and in
+ * sending.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "slave/slave.h"
+
+#define NUDGE_MS 3 /* between two signals to a cancelled worker */
+
+/* What an epoll event is about: a handle's number, or one of these. */
+enum { ABOUT_SIGNAL = 1, ABOUT_CONTROL, ABOUT_WATCH, ABOUT_WAKE, ABOUT_HANDLE };
+#define ABOUT(what, num) ((uint64_t)(what) << 32 | (num))
+
+static struct {
+  int epoll, signals, control, wake;
+  pthread_mutex_t lock; /* arming and forgetting */
+} E = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void forward(int sig, bool group)
+{
+  out_note(F_SIGNAL, group, sig, 0, 0);
+}
+
+static void take_signal(void)
+{
+  struct signalfd_siginfo si;
+  uint64_t ws[4];
+  if (read(E.signals, &si, sizeof si) != sizeof si)
+    return;
+  if (si.ssi_signo != SIGWINCH) {
+    if (E.control < 0)
+      forward((int)si.ssi_signo, true);
+  } else if (!hello_winsize(ws)) {
+    out_note(F_WINSIZE, 0, 0, ws, 4);
+  }
+}
+
+static void take_control(void)
+{
+  uint8_t byte[64];
+  ssize_t n = read(E.control, byte, sizeof byte);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    return;
+  if (n <= 0)
+    epoll_ctl(E.epoll, EPOLL_CTL_DEL, E.control, 0);
+  for (ssize_t i = 0; i < n; i++)
+    if ((byte[i] & 127) > 0 && (byte[i] & 127) <= 64)
+      forward(byte[i] & 127, byte[i] & 128);
+}
+
+static void take_ready(uint32_t num, uint32_t events)
+{
+  struct handle *h = handle_get(num);
+  if (!h)
+    return;
+  uint32_t armed = __atomic_exchange_n(&h->armed, 0, __ATOMIC_ACQ_REL);
+  uint32_t now = events & (armed | POLLERR | POLLHUP);
+  if (armed && now)
+    out_note(F_READY, 0, 0, (uint64_t[]){num, now}, 2);
+  handle_put(h);
+}
+
+static void take_event(const struct epoll_event *e)
+{
+  uint64_t count;
+  switch (e->data.u64 >> 32) {
+  case ABOUT_SIGNAL:
+    take_signal();
+    break;
+  case ABOUT_CONTROL:
+    take_control();
+    break;
+  case ABOUT_WATCH:
+    out_invalid();
+    break;
+  case ABOUT_WAKE:
+    if (read(E.wake, &count, sizeof count) < 0 && errno != EAGAIN)
+      epoll_ctl(E.epoll, EPOLL_CTL_DEL, E.wake, 0);
+    break;
+  default:
+    take_ready((uint32_t)e->data.u64, e->events);
+  }
+}
+
+static void *events(void *arg)
+{
+  struct epoll_event e[16];
+  bool nudging = false;
+  (void)arg;
+  for (;;) {
+    int n = epoll_wait(E.epoll, e, 16, nudging ? NUDGE_MS : -1);
+    for (int i = 0; i < n; i++)
+      take_event(&e[i]);
+    nudging = worker_nudge();
+  }
+  return 0;
+}
+
+static int listen_to(int fd, uint64_t about)
+{
+  struct epoll_event e = {.events = EPOLLIN, .data.u64 = about};
+  return fd < 0 || !epoll_ctl(E.epoll, EPOLL_CTL_ADD, fd, &e) ? 0 : -errno;
+}
+
+/* Signals that the terminal sends to everyone on it: whoever started us forwards them, or else we do. */
+static int signals_start(void)
+{
+  sigset_t set;
+  sigemptyset(&set);
+  const int mine[] = {SIGWINCH, SIGINT, SIGQUIT, SIGHUP};
+  for (unsigned i = 0; i < sizeof mine / sizeof *mine; i++)
+    sigaddset(&set, mine[i]);
+  signal(SIGPIPE, SIG_IGN); /* errors, not ends: EPIPE and EFBIG go to the program */
+  signal(SIGXFSZ, SIG_IGN);
+  pthread_sigmask(SIG_BLOCK, &set, 0);
+  E.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  return E.signals < 0 ? -errno : 0;
+}
+
+int events_start(int control_fd)
+{
+  E.control = control_fd;
+  E.epoll = epoll_create1(EPOLL_CLOEXEC);
+  E.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int err = E.epoll < 0 || E.wake < 0 ? -errno : signals_start();
+  if (!err)
+    err = listen_to(E.signals, ABOUT(ABOUT_SIGNAL, 0));
+  if (!err)
+    err = listen_to(control_fd, ABOUT(ABOUT_CONTROL, 0));
+  if (!err)
+    err = listen_to(watch_fd(), ABOUT(ABOUT_WATCH, 0));
+  if (!err)
+    err = listen_to(E.wake, ABOUT(ABOUT_WAKE, 0));
+  return err ? err : thread_start(events, 0);
+}
+
+void events_wake(void)
+{
+  uint64_t one = 1;
+  if (write(E.wake, &one, sizeof one) < 0)
+    return; /* full: it is awake */
+}
+
+long poll_now(const struct handle *h, uint32_t want)
+{
+  struct pollfd p = {.fd = h->fd, .events = (short)want};
+  if (h->kind == K_PATH)
+    return POLLNVAL;
+  return poll(&p, 1, 0) < 0 ? -errno : p.revents;
+}
+
+int events_arm(struct handle *h, uint32_t want)
+{
+  struct epoll_event e = {.events = want | EPOLLONESHOT, .data.u64 = ABOUT(ABOUT_HANDLE, h->num)};
+  pthread_mutex_lock(&E.lock);
+  __atomic_or_fetch(&h->armed, want, __ATOMIC_ACQ_REL);
+  e.events |= __atomic_load_n(&h->armed, __ATOMIC_ACQUIRE);
+  int err = epoll_ctl(E.epoll, EPOLL_CTL_MOD, h->fd, &e);
+  if (err && errno == ENOENT)
+    err = epoll_ctl(E.epoll, EPOLL_CTL_ADD, h->fd, &e);
+  err = err ? -errno : 0;
+  if (err)
+    __atomic_store_n(&h->armed, 0, __ATOMIC_RELEASE);
+  pthread_mutex_unlock(&E.lock);
+  return err;
+}
+
+void events_forget(struct handle *h)
+{
+  pthread_mutex_lock(&E.lock);
+  __atomic_store_n(&h->armed, 0, __ATOMIC_RELEASE);
+  epoll_ctl(E.epoll, EPOLL_CTL_DEL, h->fd, 0);
+  pthread_mutex_unlock(&E.lock);
+}

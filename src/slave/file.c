@@ -1,0 +1,295 @@
+/*
+ * Opening, reading, writing, listing: the calls that bring more than the kernel's answer, or that may block.
+ *
+ * Owns nothing. Must never: block on the main thread (CALL_DEFER instead), or lose bytes that a read has taken out
+ * of a stream.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <linux/fs.h>
+
+#include "slave/slave.h"
+
+#define ATTR_ALL 0xfff /* basic attributes and time of birth */
+#define OWN_OFFSET UINT64_MAX
+
+/* ---- open ---- */
+
+/* Flags that would act on the slave's process or bind it to alignment, and those that it sets for itself. */
+#define NEVER (O_ASYNC | O_DIRECT)
+#define ALWAYS (O_NOCTTY | O_CLOEXEC)
+
+static bool would_wait(const struct stat *st, uint64_t flags)
+{
+  if (flags & O_PATH)
+    return false;
+  return S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode) || (S_ISFIFO(st->st_mode) && !(flags & O_NONBLOCK));
+}
+
+/* The walk has followed what was to be followed: what is a link now is one that is not to be. */
+static int open_spot(struct call *c, int flags)
+{
+  const struct spot *s = &c->at[0];
+  if (s->name[0])
+    return openat(s->dir, s->name, flags | O_NOFOLLOW, (mode_t)c->a[3]);
+  int err = call_object(c, true);
+  if (!err)
+    return open(c->object, flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL));
+  errno = -err;
+  return -1;
+}
+
+/* On the main thread O_NONBLOCK is lent: should a FIFO have taken a file's place meanwhile, it does not hold us up. */
+static int open_native(struct call *c, int flags)
+{
+  for (;;) {
+    if (worker_cancelled())
+      return -EINTR;
+    int fd = open_spot(c, flags | ALWAYS | (c->worker || flags & O_PATH ? 0 : O_NONBLOCK));
+    if (fd >= 0)
+      return fd;
+    if (!c->worker && !(flags & O_NONBLOCK) && (errno == EWOULDBLOCK || errno == ENXIO))
+      return CALL_DEFER;
+    if (errno != EINTR)
+      return -errno;
+  }
+}
+
+static int open_checked(struct call *c, int flags, struct stat *st)
+{
+  const struct spot *s = &c->at[0];
+  int look = AT_SYMLINK_NOFOLLOW | (s->name[0] ? 0 : AT_EMPTY_PATH);
+  if (!c->worker && !fstatat(s->dir, s->name, st, look) && would_wait(st, (uint64_t)flags))
+    return CALL_DEFER;
+  int fd = open_native(c, flags);
+  if (fd < 0)
+    return fd;
+  int err = fstat(fd, st) ? -errno : 0;
+  if (!err && !c->worker && would_wait(st, (uint64_t)flags))
+    err = CALL_DEFER;
+  else if (!err && !c->worker && !(flags & (O_NONBLOCK | O_PATH)))
+    err = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) ? -errno : 0;
+  if (err)
+    close(fd);
+  return err ? err : fd;
+}
+
+/* ---- what goes with a file ---- */
+
+/* Watches first, so that what is read next is either true or known to be stale. */
+static int put_watched_attr(struct call *c, int fd, bool watch, bool directory, struct wire_attr *a)
+{
+  if (watch)
+    c->promise.stamp = watch_add(fd, directory);
+  int err = attr_read(fd, "", AT_EMPTY_PATH, ATTR_ALL, a);
+  if (err)
+    return err;
+  put_attr(&c->out, a);
+  if (c->promise.stamp) {
+    watch_name(c->promise.stamp, a->dev, a->ino);
+    c->reply_flags |= FF_CACHEABLE;
+  }
+  return 0;
+}
+
+/* The buffer at the end of openat's reply: a file's contents or a directory's path. */
+static void put_contents(struct call *c, int fd, const struct wire_attr *a)
+{
+  uint8_t *length = c->out.at;
+  char path[WIRE_PATH_MAX];
+  put_u32(&c->out, 0);
+  if (S_ISDIR(a->mode) && !real_path(fd, path)) {
+    c->out.at = length;
+    put_blob(&c->out, path, (uint32_t)strlen(path));
+    c->reply_flags |= FF_CONTENTS;
+    return;
+  }
+  if (!S_ISREG(a->mode) || !(c->f.flags & FF_CONTENTS) || !c->promise.stamp || a->size > CONTENTS_MAX)
+    return;
+  if (pread(fd, length + 4, a->size + 1, 0) != (ssize_t)a->size)
+    return;
+  c->out.at = length;
+  put_u32(&c->out, (uint32_t)a->size);
+  c->out.at += a->size;
+  c->promise.contents = true;
+  c->reply_flags |= FF_CONTENTS;
+}
+
+static int put_opened(struct call *c, int fd, const struct stat *st, int flags)
+{
+  struct wire_attr a;
+  bool path_only = flags & O_PATH;
+  bool watch = !path_only && (flags & O_ACCMODE) == O_RDONLY && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode));
+  put_u64(&c->out, kind_of(st, path_only));
+  int err = put_watched_attr(c, fd, watch, S_ISDIR(st->st_mode), &a);
+  if (err)
+    return err;
+  int real = fcntl(fd, F_GETFL);
+  put_u64(&c->out, (uint64_t)(flags & O_NOFOLLOW ? real : real & ~O_NOFOLLOW));
+  put_contents(c, fd, &a);
+  return 0;
+}
+
+long do_openat(struct call *c)
+{
+  struct stat st;
+  int flags = (int)c->a[2] & ~NEVER;
+  int err = call_walk(c);
+  if (err)
+    return err;
+  int fd = open_checked(c, flags, &st);
+  if (fd < 0)
+    return fd;
+  err = put_opened(c, fd, &st, flags);
+  if (!err)
+    err = handle_add(c->a[4], fd, kind_of(&st, flags & O_PATH), &st, (uint32_t)flags);
+  if (err)
+    close(fd);
+  return err;
+}
+
+long do_fstat(struct call *c)
+{
+  struct wire_attr a;
+  const struct handle *h = c->h[0];
+  bool watch = (h->kind == K_REG || h->kind == K_DIR) && h->access == O_RDONLY;
+  return put_watched_attr(c, h->fd, watch, h->kind == K_DIR, &a);
+}
+
+long do_statx(struct call *c)
+{
+  struct wire_attr a;
+  int err = call_walk(c);
+  if (!err)
+    err = attr_read(c->at[0].dir, c->at[0].name, (int)c->a[2], (unsigned)c->a[3], &a);
+  if (!err)
+    put_attr(&c->out, &a);
+  return err;
+}
+
+long do_readlinkat(struct call *c)
+{
+  char path[WIRE_PATH_MAX];
+  int err = call_walk(c);
+  if (err)
+    return err;
+  long r = sys(c->nr, c->a);
+  if (c->at[0].name[0] || (r != -EINVAL && r != -ENOENT))
+    return r;
+  /* an empty path on what is no link: where is it? */
+  err = real_path(c->at[0].dir, path);
+  if (err)
+    return err;
+  size_t n = strlen(path) < c->o_room ? strlen(path) : c->o_room;
+  memcpy(c->o_at, path, n);
+  return (long)n;
+}
+
+/* ---- reading ---- */
+
+static bool unsure(int err)
+{
+  return err == EAGAIN || err == EOPNOTSUPP || err == ENOSYS || err == EINVAL || err == EINTR;
+}
+
+/* What is there already is taken at once; else a worker waits for it. */
+static long read_stream(struct call *c, uint64_t offset)
+{
+  struct iovec v = {(void *)(uintptr_t)c->a[1], c->o_room};
+  int fd = c->h[0]->fd;
+  if (!c->worker) {
+    ssize_t r = syscall(SYS_preadv2, fd, &v, 1, offset, offset, RWF_NOWAIT);
+    return r >= 0 ? r : unsure(errno) ? CALL_DEFER : -errno;
+  }
+  for (;;) {
+    if (worker_cancelled())
+      return -EINTR;
+    ssize_t r =
+        offset == OWN_OFFSET ? read(fd, v.iov_base, v.iov_len) : pread(fd, v.iov_base, v.iov_len, (off_t)offset);
+    if (r >= 0 || errno != EINTR)
+      return r < 0 ? -errno : r;
+  }
+}
+
+static long read_at(struct call *c, uint64_t offset)
+{
+  int fd = c->h[0]->fd;
+  void *to = (void *)(uintptr_t)c->a[1];
+  if (handle_streams(c->h[0]))
+    return read_stream(c, offset);
+  ssize_t r = offset == OWN_OFFSET ? read(fd, to, c->o_room) : pread(fd, to, c->o_room, (off_t)offset);
+  return r < 0 ? -errno : r;
+}
+
+long do_read(struct call *c)
+{
+  return read_at(c, OWN_OFFSET);
+}
+
+long do_pread(struct call *c)
+{
+  return read_at(c, c->a[3]);
+}
+
+long do_getdents(struct call *c)
+{
+  uint32_t have = 0;
+  while (have < c->o_room) {
+    long r = syscall(SYS_getdents64, c->h[0]->fd, c->o_at + have, c->o_room - have);
+    if (r < 0)
+      return have ? (long)have : -errno;
+    if (!r) {
+      c->reply_flags |= FF_EOF;
+      break;
+    }
+    have += (uint32_t)r;
+  }
+  return (long)have;
+}
+
+/* ---- writing ---- */
+
+/* A posted write is all or an error: nobody is there to write the rest. */
+static long write_file(struct call *c, uint64_t offset)
+{
+  int fd = c->h[0]->fd;
+  uint32_t done = 0;
+  do {
+    const uint8_t *p = c->blob + done;
+    size_t n = c->blob_len - done;
+    ssize_t r = offset == OWN_OFFSET ? write(fd, p, n) : pwrite(fd, p, n, (off_t)(offset + done));
+    if (r < 0 && errno != EINTR)
+      return done && c->asked ? (long)done : -errno;
+    done += r > 0 ? (uint32_t)r : 0;
+    if (!r)
+      break;
+  } while (done < c->blob_len && !c->asked);
+  return (long)done;
+}
+
+static long write_at(struct call *c, uint64_t offset)
+{
+  struct handle *h = c->h[0];
+  if (!handle_streams(h) || h->access == O_RDONLY)
+    return write_file(c, offset);
+  if (!c->asked && offset == OWN_OFFSET)
+    return stream_post(h, c->blob, c->blob_len) ? (long)c->blob_len : -ENOBUFS;
+  if (!c->worker)
+    return CALL_DEFER;
+  return offset == OWN_OFFSET ? stream_call(h, c->blob, c->blob_len) : write_file(c, offset);
+}
+
+long do_write(struct call *c)
+{
+  return write_at(c, OWN_OFFSET);
+}
+
+long do_pwrite(struct call *c)
+{
+  return write_at(c, c->a[3]);
+}

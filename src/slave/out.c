@@ -1,0 +1,156 @@
+/*
+ * Sending: one frame at a time, each with what has been applied so far, each after the invalidations that precede it.
+ *
+ * Owns the outgoing descriptor, the sequence numbers and the lock that makes them one order. Must never: send anything
+ * before the watches have been drained, or say anything after the stream has been lost.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "slave/slave.h"
+
+#define ACK_FRAMES 32
+#define ACK_BYTES (64u << 10)
+#define PAIRS_MAX 512
+
+static struct {
+  pthread_mutex_t lock;
+  int fd, wake;
+  uint64_t seq;
+  uint64_t applied, told; /* atomic: the master's highest seq dealt with, and what it knows of that */
+  uint32_t bytes;         /* main thread: taken since the last acknowledgement */
+  uint64_t late_seq;      /* of the last F_LATE, and what it said */
+  int late;
+  bool lost; /* atomic */
+} O = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void out_start(int fd, int wake_fd)
+{
+  O.fd = fd;
+  O.wake = wake_fd;
+}
+
+bool out_lost(void)
+{
+  return __atomic_load_n(&O.lost, __ATOMIC_ACQUIRE);
+}
+
+static bool lose(void)
+{
+  uint64_t one = 1;
+  __atomic_store_n(&O.lost, true, __ATOMIC_RELEASE);
+  return write(O.wake, &one, sizeof one) < 0 && false;
+}
+
+static void skip_sent(struct iovec *v, size_t n)
+{
+  for (int i = 0; i < 2; i++) {
+    size_t take = n < v[i].iov_len ? n : v[i].iov_len;
+    v[i].iov_base = (char *)v[i].iov_base + take;
+    v[i].iov_len -= take;
+    n -= take;
+  }
+}
+
+static bool send_all(struct iovec v[2])
+{
+  while (v[0].iov_len + v[1].iov_len) {
+    ssize_t n = writev(O.fd, v, 2);
+    if (n >= 0)
+      skip_sent(v, (size_t)n);
+    else if (errno == EAGAIN)
+      poll(&(struct pollfd){.fd = O.fd, .events = POLLOUT}, 1, -1);
+    else if (errno != EINTR)
+      return lose();
+  }
+  return true;
+}
+
+/* With the lock held. */
+static bool send_locked(struct frame *f, const void *body, uint32_t n)
+{
+  uint8_t head[sizeof *f];
+  if (out_lost())
+    return false;
+  f->len = (uint32_t)sizeof *f + n;
+  f->seq = f->type == F_ACK ? 0 : ++O.seq;
+  if (f->type == F_LATE && f->result != -EPIPE) {
+    O.late_seq = f->seq;
+    O.late = (int)f->result;
+  }
+  f->ack = __atomic_load_n(&O.applied, __ATOMIC_ACQUIRE);
+  __atomic_store_n(&O.told, f->ack, __ATOMIC_RELEASE);
+  frame_put(head, f);
+  return send_all((struct iovec[2]){{head, sizeof head}, {(void *)body, n}});
+}
+
+static void invalid_locked(void)
+{
+  uint64_t pairs[2 * PAIRS_MAX];
+  uint8_t body[sizeof pairs];
+  for (;;) {
+    unsigned n = watch_drain(pairs, PAIRS_MAX);
+    if (!n)
+      return;
+    struct wbuf w = {body, body + sizeof body, false};
+    for (unsigned i = 0; i < 2 * n; i++)
+      put_u64(&w, pairs[i]);
+    send_locked(&(struct frame){.type = F_INVALID}, body, 16 * n);
+  }
+}
+
+void out_invalid(void)
+{
+  pthread_mutex_lock(&O.lock);
+  invalid_locked();
+  pthread_mutex_unlock(&O.lock);
+}
+
+bool out_send(struct frame *f, const void *body, uint32_t n, const struct promise *p)
+{
+  pthread_mutex_lock(&O.lock);
+  invalid_locked();
+  if (p && p->stamp && !watch_holds(p->stamp))
+    f->flags &= (uint8_t) ~(FF_CACHEABLE | (p->contents ? FF_CONTENTS : 0));
+  bool ok = send_locked(f, body, n);
+  pthread_mutex_unlock(&O.lock);
+  return ok;
+}
+
+bool out_note(uint8_t type, uint16_t op, int64_t result, const uint64_t *ints, unsigned n)
+{
+  uint8_t body[4 * 8];
+  struct wbuf w = {body, body + sizeof body, false};
+  for (unsigned i = 0; i < n; i++)
+    put_u64(&w, ints[i]);
+  return out_send(&(struct frame){.type = type, .op = op, .result = result}, body, 8 * n, 0);
+}
+
+void out_applied(uint64_t seq, uint32_t bytes)
+{
+  __atomic_store_n(&O.applied, seq, __ATOMIC_RELEASE);
+  O.bytes += bytes;
+}
+
+void out_ack(bool idle)
+{
+  uint64_t behind = __atomic_load_n(&O.applied, __ATOMIC_ACQUIRE) - __atomic_load_n(&O.told, __ATOMIC_ACQUIRE);
+  if (!behind || !(idle || behind >= ACK_FRAMES || O.bytes >= ACK_BYTES)) {
+    O.bytes = behind ? O.bytes : 0;
+    return;
+  }
+  O.bytes = 0;
+  out_send(&(struct frame){.type = F_ACK}, "", 0, 0);
+}
+
+int out_late_since(uint64_t ack)
+{
+  pthread_mutex_lock(&O.lock);
+  int err = O.late_seq > ack ? O.late : 0;
+  pthread_mutex_unlock(&O.lock);
+  return err;
+}

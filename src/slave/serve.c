@@ -1,0 +1,283 @@
+/*
+ * The session: takes frames in the order in which they come, each by a row of the table below.
+ *
+ * Owns the incoming descriptor and the session's end. Must never: take a frame before the earlier posted ones have
+ * been applied, hang once the stream is lost, or believe a length.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "slave/slave.h"
+
+#define IN_ROOM (2 * FRAME_MAX)
+#define FLUSH_MS 2000      /* for what is still queued when the master is gone */
+#define EX_IOERR_STATUS 74 /* a command that succeeded, but whose last output could not be written */
+
+static struct {
+  const struct slave_options *o;
+  uint8_t in[IN_ROOM];
+  size_t have;
+  int wake;
+  uint64_t seq; /* of the last frame taken */
+  bool greeted; /* the master's HELLO has come */
+  bool exited;  /* F_EXIT has come ... */
+  int status;   /* ... with this */
+  bool over;    /* nothing more is taken ... */
+  int result;   /* ... and this is how it ended */
+} V;
+
+void say(const char *format, ...)
+{
+  char line[1024];
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(line, sizeof line, format, ap);
+  va_end(ap);
+  dprintf(STDERR_FILENO, "fslave: %s\n", line);
+}
+
+static void end(int result)
+{
+  V.over = true;
+  V.result = result;
+}
+
+/* The master broke the protocol: says so at both ends. */
+static void broken(const char *format, ...)
+{
+  char line[256];
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(line, sizeof line, format, ap);
+  va_end(ap);
+  say("%s", line);
+  out_send(&(struct frame){.type = F_ABORT, .result = -EPROTO}, line, (uint32_t)strlen(line), 0);
+  end(SLAVE_FAILED);
+}
+
+/* ---- frames ---- */
+
+static void take_hello(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  char why[128];
+  (void)f;
+  if (V.greeted)
+    broken("the master greeted twice");
+  else if (hello_take(body, n, why))
+    broken("%s", why);
+  V.greeted = true;
+}
+
+static void take_call(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  if (!call_run(f, body, n, false))
+    broken("malformed call %u from the master", f->op);
+}
+
+static void take_cancel(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)body;
+  (void)n;
+  worker_cancel(f->tag);
+}
+
+static void take_nothing(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)f;
+  (void)body;
+  (void)n;
+}
+
+static void tell_status(int status)
+{
+  if (V.o->status_fd >= 0)
+    dprintf(V.o->status_fd, "%d\n", status);
+}
+
+static void take_exit(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)body;
+  (void)n;
+  streams_flush(-1);
+  V.exited = true;
+  V.status = (int)(f->result & 255);
+  int late = out_late_since(f->ack);
+  if (late)
+    say("the command's last output was lost: %s", strerror(-late));
+  if (late && !V.status)
+    V.status = EX_IOERR_STATUS;
+  tell_status(V.status);
+}
+
+static void put_out(int fd, const uint8_t *p, size_t n)
+{
+  while (n) {
+    ssize_t r = write(fd, p, n);
+    if (r < 0 && errno != EINTR)
+      return;
+    p += r > 0 ? r : 0;
+    n -= r > 0 ? (size_t)r : 0;
+  }
+}
+
+static void take_stats(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)f;
+  put_out(V.o->stats_fd, body, n);
+}
+
+static void take_trace(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)f;
+  put_out(V.o->trace_fd, body, n);
+}
+
+static void take_done(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)f;
+  (void)body;
+  (void)n;
+  streams_flush(-1);
+  if (!V.exited)
+    say("the master ended the session without a status");
+  end(!V.exited ? SLAVE_FAILED : V.o->status_fd >= 0 ? 0 : V.status);
+}
+
+/* Other people's text: one line of it, and nothing that a terminal would obey. */
+static void take_abort(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  char line[512];
+  size_t len = n < sizeof line - 1 ? n : sizeof line - 1;
+  (void)f;
+  memcpy(line, body, len);
+  line[len] = 0;
+  for (char *p = line; *p; p++)
+    if ((unsigned char)*p < ' ' || *p == 127)
+      *p = ' ';
+  say("the master ended the session: %s", line);
+  end(SLAVE_FAILED);
+}
+
+typedef void take_fn(const struct frame *f, const uint8_t *body, uint32_t n);
+static take_fn *const takes[F_ABORT + 1] = {
+    [F_HELLO] = take_hello, [F_CALL] = take_call,   [F_POST] = take_call,   [F_CANCEL] = take_cancel,
+    [F_ACK] = take_nothing, [F_EXIT] = take_exit,   [F_STATS] = take_stats, [F_TRACE] = take_trace,
+    [F_DONE] = take_done,   [F_ABORT] = take_abort,
+};
+
+static void take(const struct frame *f, const uint8_t *body)
+{
+  if (!takes[f->type])
+    broken("the master sent a message of type %u", f->type);
+  else if (!V.greeted && f->type != F_HELLO && f->type != F_ABORT)
+    broken("what came is not fsyscall's protocol");
+  else if (f->type != F_ACK && f->seq != V.seq + 1)
+    broken("a message of the master is missing");
+  else
+    takes[f->type](f, body, f->len - (uint32_t)sizeof *f);
+  if (f->type == F_ACK)
+    return;
+  V.seq = f->seq;
+  out_applied(f->seq, f->len);
+}
+
+/* Takes every whole frame that has come. */
+static void take_all(void)
+{
+  size_t at = 0;
+  while (!V.over && V.have - at >= sizeof(struct frame)) {
+    struct frame f;
+    if (!frame_get(&f, V.in + at)) {
+      broken(V.greeted ? "malformed message from the master" : "what came is not fsyscall's protocol");
+      return;
+    }
+    if (f.len > V.have - at)
+      break;
+    take(&f, V.in + at + sizeof f);
+    at += f.len;
+    out_ack(false);
+  }
+  V.have -= at;
+  memmove(V.in, V.in + at, V.have);
+}
+
+/* ---- the stream ---- */
+
+static void lost(const char *why)
+{
+  streams_flush(FLUSH_MS);
+  say("the connection to the master was lost%s%s", *why ? ": " : "", why);
+  end(SLAVE_FAILED);
+}
+
+static void read_more(void)
+{
+  ssize_t n = read(V.o->in, V.in + V.have, sizeof V.in - V.have);
+  if (n > 0)
+    V.have += (size_t)n;
+  else if (!n)
+    lost("");
+  else if (errno != EAGAIN && errno != EINTR)
+    lost(strerror(errno));
+}
+
+static void wait_more(void)
+{
+  struct pollfd p[2] = {{.fd = V.o->in, .events = POLLIN}, {.fd = V.wake, .events = POLLIN}};
+  if (poll(p, 2, 0) == 0) {
+    out_ack(true);
+    poll(p, 2, -1);
+  }
+  if (out_lost())
+    lost("");
+  else if (p[0].revents)
+    read_more();
+}
+
+static void raise_limits(void)
+{
+  struct rlimit r;
+  if (!getrlimit(RLIMIT_NOFILE, &r)) {
+    r.rlim_cur = r.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &r);
+  }
+}
+
+static int start(void)
+{
+  V.wake = eventfd(0, EFD_CLOEXEC);
+  if (V.wake < 0)
+    return -errno;
+  raise_limits();
+  out_start(V.o->out, V.wake);
+  walk_start();
+  handles_start();
+  watch_start();
+  return events_start(V.o->control_fd);
+}
+
+int slave_run(const struct slave_options *o)
+{
+  V.o = o;
+  int err = start();
+  if (err) {
+    say("cannot start: %s", strerror(-err));
+    return SLAVE_FAILED;
+  }
+  if (!hello_send())
+    lost("");
+  while (!V.over) {
+    wait_more();
+    if (!V.over)
+      take_all();
+  }
+  return V.result;
+}

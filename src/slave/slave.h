@@ -1,0 +1,205 @@
+/*
+ * The slave: executes the session's calls on this machine. What its files offer each other.
+ *
+ * One session per process: umask, descriptors and signals are the process's, so the state of each part is static in its
+ * file. Threads: the main one takes frames in order and runs what cannot block; a worker for each call that may; one
+ * writer for each stream in use; one for events (terminal size, signals, armed polls, watches).
+ *
+ * Lock order: out (sending) -> watch. handle, stream, lock and worker locks are leaves: nothing else is taken inside.
+ */
+#ifndef SLAVE_H
+#define SLAVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "proto/codec.h"
+#include "proto/session.h"
+#include "proto/table.h"
+
+/* Operation numbers by the name of their row. */
+enum slave_op {
+#define SYS(nr, name, handler, args, wire, traits, level, note) OP_##name = wire,
+#include "proto/syscalls.def"
+};
+
+struct slave_options {
+  int in, out;            /* the stream to the master */
+  int status_fd;          /* the command's status as a decimal line, -1: none, it is what slave_run() returns */
+  int control_fd;         /* signals to forward, -1: none */
+  int stats_fd, trace_fd; /* text for people */
+};
+
+#define SLAVE_FAILED 255 /* status of a session that did not end in order */
+
+/* Serves one session. Returns the status to exit with; what went wrong has been said on standard error. */
+int slave_run(const struct slave_options *o);
+
+/* One line on standard error, "fslave: ..." */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- handles.c: open file descriptions, by the master's numbers ---- */
+struct stream;
+struct handle {
+  uint32_t num;
+  int fd;
+  uint32_t kind;   /* enum file_kind */
+  uint32_t access; /* O_RDONLY, O_WRONLY or O_RDWR, or O_PATH */
+  uint64_t dev, ino;
+  uint32_t refs;         /* atomic; the last reference closes fd */
+  uint32_t armed;        /* atomic: poll events to be told once */
+  struct stream *stream; /* its output; stream.c */
+};
+void handles_start(void);
+/* Takes fd over. 0, or -errno: fd is then still the caller's. */
+int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint32_t flags);
+struct handle *handle_get(uint64_t num); /* a reference, or 0 */
+int handle_put(struct handle *h);        /* close()'s result if it was the last */
+int handle_close(uint64_t num, uint32_t ctx);
+bool handle_last_of(uint64_t dev, uint64_t ino); /* no handle leads to that file */
+uint32_t kind_of(const struct stat *st, bool path_only);
+static inline bool handle_streams(const struct handle *h)
+{
+  return h->kind == K_STREAM || h->kind == K_TTY || h->kind == K_CHR;
+}
+
+/* ---- out.c: everything that is sent ---- */
+void out_start(int fd, int wake_fd);
+/* What a reply that may be kept depends on; stamp 0: nothing. */
+struct promise {
+  uint64_t stamp;
+  bool contents; /* FF_CONTENTS depends on it, too */
+};
+/* Fills in length, seq and ack, and sends. If the promise was broken meanwhile, takes FF_CACHEABLE (and a file's
+   FF_CONTENTS) out. False if the stream is lost: nothing more can be said. */
+bool out_send(struct frame *f, const void *body, uint32_t n, const struct promise *p);
+bool out_note(uint8_t type, uint16_t op, int64_t result, const uint64_t *ints, unsigned n);
+void out_applied(uint64_t seq, uint32_t bytes); /* main thread: that frame has been dealt with */
+void out_ack(bool idle);                        /* sends a bare ACK if one is due */
+void out_invalid(void);                         /* sends what the watches have seen */
+bool out_lost(void);
+/* -errno of a posted call that failed after the master had acknowledged `ack', so that it cannot know; else 0. A broken
+   pipe is not told: whether its writer notices is a race without us, too. */
+int out_late_since(uint64_t ack);
+
+/* ---- watch.c: what the master keeps ---- */
+bool watch_start(void);
+int watch_fd(void);
+/* Watches the file, before its attributes are read. A stamp, or 0 if it cannot be watched. */
+uint64_t watch_add(int fd, bool directory);
+void watch_name(uint64_t stamp, uint64_t dev, uint64_t ino);
+bool watch_holds(uint64_t stamp);
+/* Collects up to `max' pairs (device, inode) that may have changed. */
+unsigned watch_drain(uint64_t *pairs, unsigned max);
+
+/* ---- walk.c ---- */
+struct spot {
+  int dir;            /* descriptor of the directory, or of the thing itself when name is "" */
+  bool owned;         /* dir is to be closed */
+  char name[256 + 2]; /* "" : dir itself */
+};
+enum walk_flag {
+  WALK_FOLLOW = 1, /* the last component's symbolic link */
+  WALK_PARENT = 2, /* the last component is what it is, as mkdir, unlink and rename see it */
+  WALK_CREATE = 4, /* a trailing slash is EISDIR, as for open(O_CREAT) */
+};
+void walk_start(void);
+void walk_rule(const char *text, uint32_t n); /* "WHERE PREFIX" */
+/* 0; -errno; or WALK_LEFT: `left' (WIRE_PATH_MAX) is where the master goes on. base: -1 for the root. */
+#define WALK_LEFT 1
+int walk(int base, const char *path, unsigned flags, struct spot *s, char *left);
+void spot_done(struct spot *s);
+/* Absolute path of a directory; 0 or -errno. */
+int real_path(int fd, char out[WIRE_PATH_MAX]);
+
+/* ---- call.c: one call ---- */
+struct call_path {
+  uint64_t base; /* handle */
+  const char *text;
+  unsigned reg; /* first register that it fills: A two, P one */
+  char letter;
+};
+struct call {
+  struct frame f;
+  const struct row *row;
+  const struct act *act;
+  bool worker; /* runs on a thread of its own: may block */
+  bool asked;  /* a CALL, as opposed to a POST */
+  uint8_t reply_flags;
+  struct promise promise;
+  struct wbuf out; /* the reply's body */
+  uint8_t *reply;  /* its beginning */
+  long nr;         /* native call to make, and its registers */
+  uint64_t a[6];
+  struct handle *h[3]; /* references held; H arguments first */
+  unsigned nhandles;
+  struct call_path path[2];
+  struct spot at[2]; /* where they lead, after call_walk() */
+  unsigned npaths, nspots;
+  int object_fd; /* of call_object(), -1: none */
+  uint8_t *o_at; /* O: where its data go, and how many fit */
+  uint32_t o_room;
+  const uint8_t *blob; /* B, and the buffer of U and L */
+  uint32_t blob_len;
+  uint64_t kind, value; /* U, L: enum ioctl_arg, and its integer */
+  int64_t times[4];
+  unsigned ntexts;
+  /* not cleared before use */
+  char object[64 + 256];
+  char text[3][WIRE_PATH_MAX];
+};
+/* Results beyond -errno. */
+#define CALL_DEFER (-100000) /* would block: again on a worker */
+#define CALL_LEFT (-100001)  /* redirect: the body is set */
+typedef long do_fn(struct call *c);
+/* Runs a CALL or POST and answers it. False if it was malformed: nothing has been done then. */
+bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worker);
+int call_walk(struct call *c);   /* all its paths: 0, -errno, CALL_LEFT */
+long call_plain(struct call *c); /* walks and makes the native call */
+long sys(long nr, const uint64_t a[6]);
+/* A path by which calls that know no directory descriptor reach what path[0] leads to: `object'. 0 or -errno. */
+int call_object(struct call *c, bool follow);
+
+/* call.c, file.c, control.c: calls with functions of their own */
+do_fn do_openat, do_read, do_pread, do_write, do_pwrite, do_close, do_fstat, do_statx, do_getdents, do_readlinkat,
+    do_linkat, do_utimensat, do_faccessat2, do_fchmodat2, do_slow, do_flock, do_ioctl, do_fcntl;
+/* attr.c */
+int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_attr *a);
+/* locks.c: F_GETLK, F_SETLK, F_SETLKW of process context `ctx'; lk: type, whence, start, len, pid */
+long lock_call(uint32_t ctx, struct handle *h, int cmd, int64_t lk[5]);
+void locks_dropped(const struct handle *h, uint32_t ctx); /* ctx 0: not known who closed it */
+
+/* ---- stream.c: output that may block ---- */
+/* Queues (or writes, if that cannot block). False if the master overran every bound. */
+bool stream_post(struct handle *h, const uint8_t *p, uint32_t n);
+long stream_call(struct handle *h, const uint8_t *p, uint32_t n); /* on a worker: after what is queued */
+int stream_drain(struct handle *h);                               /* on a worker: until nothing is queued */
+void stream_close(struct handle *h);                              /* no more will be posted; nothing is lost */
+/* Waits until all streams have been written out; at most so long, -1: as long as it takes. */
+void streams_flush(int timeout_ms);
+
+/* ---- worker.c: threads that may block ---- */
+int worker_start(const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -errno */
+void worker_cancel(uint32_t tag);
+bool worker_nudge(void);     /* signals the cancelled ones again; false: there are none */
+bool worker_cancelled(void); /* the calling thread's call has been cancelled */
+int thread_start(void *(*run)(void *), void *arg);
+
+/* ---- events.c ---- */
+int events_start(int control_fd);
+/* Arms a poll; 0 or -errno. */
+int events_arm(struct handle *h, uint32_t events);
+void events_forget(struct handle *h);
+void events_wake(void); /* a cancel is under way */
+long poll_now(const struct handle *h, uint32_t events);
+
+/* ---- hello.c ---- */
+bool hello_send(void);
+/* 0, or a line for the abort in `why'. */
+int hello_take(const uint8_t *body, uint32_t n, char why[128]);
+int hello_winsize(uint64_t ws[4]); /* 0, or -errno */
+
+#endif

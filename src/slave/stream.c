@@ -1,0 +1,309 @@
+/*
+ * Output to pipes, terminals, sockets and character devices: what may block must not hold up the main thread.
+ *
+ * What the master posts is queued per handle and written by a thread of that handle; F_WINDOW tells how far it got,
+ * which is what bounds the queue. A write that certainly cannot block is made at once. Nothing that was queued is lost
+ * when the handle is closed: the writer holds a reference and ends after the last byte.
+ *
+ * Owns the queues. Must never: write out of order, or count bytes that a failure threw away as anything but done.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/fs.h>
+
+#include "slave/slave.h"
+
+#define QUEUE_MAX (16u << 20) /* beyond this the master does not keep to the window */
+#define TELL_EVERY (32u << 10)
+
+struct chunk {
+  struct chunk *next;
+  uint32_t len, done;
+  uint8_t bytes[];
+};
+
+struct stream { /* belongs to its handle */
+  struct handle *h;
+  bool threaded; /* has a writer, which holds a reference to the handle */
+  struct chunk *first, **last;
+  uint64_t queued;        /* bytes not yet written */
+  uint64_t written, told; /* F_WINDOW: so far, and as last told */
+  bool busy;              /* someone is writing */
+  bool closed;
+};
+
+/* One lock and condition for all streams: they are few, and held only to look. */
+static struct {
+  pthread_mutex_t lock;
+  pthread_cond_t moved;
+  uint64_t pending; /* bytes queued in all streams */
+  unsigned writing;
+} S = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
+
+static void tell(struct handle *h, uint64_t written)
+{
+  out_note(F_WINDOW, OP_write, 0, (uint64_t[]){h->num, written}, 2);
+}
+
+static void tell_late(struct handle *h, int err)
+{
+  out_note(F_LATE, OP_write, err, (uint64_t[]){h->num}, 1);
+}
+
+/* Writes without ever blocking; fewer bytes than n mean that it would have. */
+static long write_now(int fd, const uint8_t *p, uint32_t n)
+{
+  struct iovec v = {(void *)p, n};
+  ssize_t r = syscall(SYS_pwritev2, fd, &v, 1, -1L, -1L, RWF_NOWAIT);
+  if (r >= 0)
+    return r;
+  return errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == EINTR ? 0 : -errno;
+}
+
+/* Writes at least one byte, however long that takes; for a description that someone set O_NONBLOCK on, too. */
+static long write_some(int fd, const uint8_t *p, uint32_t n)
+{
+  for (;;) {
+    ssize_t r = write(fd, p, n);
+    if (r >= 0)
+      return r;
+    if (errno == EAGAIN)
+      poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 1000);
+    else if (errno != EINTR)
+      return -errno;
+  }
+}
+
+static void pop(struct stream *s, struct chunk *c)
+{
+  s->first = c->next;
+  if (!s->first)
+    s->last = &s->first;
+  free(c);
+}
+
+/* With the lock held: n bytes of the first chunk are dealt with. */
+static void advance(struct stream *s, struct chunk *c, uint32_t n)
+{
+  c->done += n;
+  s->queued -= n;
+  s->written += n;
+  S.pending -= n;
+  if (c->done == c->len)
+    pop(s, c);
+  pthread_cond_broadcast(&S.moved);
+}
+
+/* Writes a piece of the first chunk. The lock is held on entry and exit, not while writing. */
+static void write_first(struct stream *s)
+{
+  struct chunk *c = s->first;
+  s->busy = true;
+  S.writing++;
+  pthread_mutex_unlock(&S.lock);
+  long r = write_some(s->h->fd, c->bytes + c->done, c->len - c->done);
+  if (r < 0)
+    tell_late(s->h, (int)r);
+  pthread_mutex_lock(&S.lock);
+  advance(s, c, r < 0 ? c->len - c->done : (uint32_t)r);
+  bool due = s->written - s->told >= TELL_EVERY || !s->first;
+  uint64_t written = s->written;
+  if (due)
+    s->told = written;
+  pthread_mutex_unlock(&S.lock);
+  if (due)
+    tell(s->h, written);
+  pthread_mutex_lock(&S.lock);
+  s->busy = false;
+  S.writing--;
+  pthread_cond_broadcast(&S.moved);
+}
+
+static void *writer(void *arg)
+{
+  struct stream *s = arg;
+  pthread_mutex_lock(&S.lock);
+  while (s->first || !s->closed) {
+    if (s->first && !s->busy)
+      write_first(s);
+    else
+      pthread_cond_wait(&S.moved, &S.lock);
+  }
+  pthread_mutex_unlock(&S.lock);
+  handle_put(s->h);
+  return 0;
+}
+
+/* With the lock held; only while the handle is open, so that stream_close() ends the writer. */
+static bool writer_start(struct stream *s)
+{
+  if (s->threaded)
+    return true;
+  __atomic_add_fetch(&s->h->refs, 1, __ATOMIC_RELAXED);
+  s->threaded = !thread_start(writer, s);
+  if (!s->threaded)
+    __atomic_sub_fetch(&s->h->refs, 1, __ATOMIC_RELAXED);
+  return s->threaded;
+}
+
+static struct stream *stream_of(struct handle *h)
+{
+  pthread_mutex_lock(&S.lock);
+  struct stream *s = h->stream;
+  if (!s && (s = calloc(1, sizeof *s))) {
+    s->h = h;
+    s->last = &s->first;
+    h->stream = s;
+  }
+  pthread_mutex_unlock(&S.lock);
+  return s;
+}
+
+static struct chunk *chunk_new(const uint8_t *p, uint32_t n)
+{
+  struct chunk *c = malloc(sizeof *c + n);
+  if (!c)
+    return 0;
+  *c = (struct chunk){.len = n};
+  memcpy(c->bytes, p, n);
+  return c;
+}
+
+/* With the lock held. */
+static void append(struct stream *s, struct chunk *c)
+{
+  *s->last = c;
+  s->last = &c->next;
+  s->queued += c->len;
+  S.pending += c->len;
+  pthread_cond_broadcast(&S.moved);
+}
+
+static bool enqueue(struct stream *s, const uint8_t *p, uint32_t n)
+{
+  struct chunk *c = chunk_new(p, n);
+  if (!c)
+    return false;
+  pthread_mutex_lock(&S.lock);
+  bool fits = s->queued + n <= QUEUE_MAX && writer_start(s);
+  if (fits)
+    append(s, c);
+  pthread_mutex_unlock(&S.lock);
+  if (!fits)
+    free(c);
+  return fits;
+}
+
+/* Written by the main thread itself, as far as it goes without blocking. Bytes dealt with. */
+static uint32_t write_ahead(struct handle *h, struct stream *s, const uint8_t *p, uint32_t n)
+{
+  pthread_mutex_lock(&S.lock);
+  bool idle = !s->first && !s->busy;
+  s->busy = s->busy || idle;
+  pthread_mutex_unlock(&S.lock);
+  if (!idle)
+    return 0;
+  long r = write_now(h->fd, p, n);
+  if (r < 0)
+    tell_late(h, (int)r);
+  uint32_t done = r < 0 ? n : (uint32_t)r;
+  pthread_mutex_lock(&S.lock);
+  s->busy = false;
+  s->written += done;
+  s->told = s->written;
+  pthread_cond_broadcast(&S.moved);
+  pthread_mutex_unlock(&S.lock);
+  if (done)
+    tell(h, s->told);
+  return done;
+}
+
+bool stream_post(struct handle *h, const uint8_t *p, uint32_t n)
+{
+  struct stream *s = stream_of(h);
+  if (!s)
+    return false;
+  uint32_t done = write_ahead(h, s, p, n);
+  return done == n || enqueue(s, p + done, n - done);
+}
+
+/* Waits, with the lock held, until the stream is idle. 0 or -EINTR. Signals do not end the wait; looking again does. */
+static int wait_idle(struct stream *s)
+{
+  while (s->first || s->busy) {
+    if (worker_cancelled())
+      return -EINTR;
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += 20000000;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&S.moved, &S.lock, &t);
+  }
+  return 0;
+}
+
+static long write_once(int fd, const uint8_t *p, uint32_t n)
+{
+  for (;;) {
+    ssize_t r = write(fd, p, n);
+    if (r >= 0 || errno != EINTR || worker_cancelled())
+      return r < 0 ? -errno : r;
+  }
+}
+
+long stream_call(struct handle *h, const uint8_t *p, uint32_t n)
+{
+  struct stream *s = stream_of(h);
+  if (!s)
+    return -ENOMEM;
+  pthread_mutex_lock(&S.lock);
+  int err = wait_idle(s);
+  s->busy = s->busy || !err;
+  pthread_mutex_unlock(&S.lock);
+  if (err)
+    return err;
+  long r = write_once(h->fd, p, n);
+  pthread_mutex_lock(&S.lock);
+  s->busy = false;
+  pthread_cond_broadcast(&S.moved);
+  pthread_mutex_unlock(&S.lock);
+  return r;
+}
+
+int stream_drain(struct handle *h)
+{
+  pthread_mutex_lock(&S.lock);
+  int err = h->stream ? wait_idle(h->stream) : 0;
+  pthread_mutex_unlock(&S.lock);
+  return err;
+}
+
+void stream_close(struct handle *h)
+{
+  pthread_mutex_lock(&S.lock);
+  struct stream *s = h->stream;
+  if (s)
+    s->closed = true;
+  pthread_cond_broadcast(&S.moved);
+  pthread_mutex_unlock(&S.lock);
+}
+
+void streams_flush(int timeout_ms)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  t.tv_sec += timeout_ms < 0 ? 0 : timeout_ms / 1000;
+  pthread_mutex_lock(&S.lock);
+  int rc = 0;
+  while ((S.pending || S.writing) && !rc)
+    rc = timeout_ms < 0 ? pthread_cond_wait(&S.moved, &S.lock) : pthread_cond_timedwait(&S.moved, &S.lock, &t);
+  pthread_mutex_unlock(&S.lock);
+}
