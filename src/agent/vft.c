@@ -323,9 +323,11 @@ struct handle handle_new(void)
   return h.v == H_NONE ? handle_probe(from, SESSION_HANDLES, high) : h;
 }
 
+/* The hub frees the handle of a failed open, too, and by now the index may be somebody's again. */
 void handle_drop(struct handle h)
 {
-  __atomic_store_n(&hstate(h)->handle, 0, __ATOMIC_RELEASE);
+  uint32_t own = h.v;
+  __atomic_compare_exchange_n(&hstate(h)->handle, &own, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 void handle_close(struct thread *t, struct handle h)
