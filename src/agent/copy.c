@@ -17,12 +17,14 @@ struct end {
   bool remote;
   uint64_t off;  /* or OWN_OFFSET */
   uint64_t user; /* where the program keeps it, 0 */
+  bool sure;     /* local, and a write does not wait: it need not be interruptible */
 };
 
 static long end_open(struct call *c, struct end *e, int fd, uint64_t user)
 {
   e->remote = file_of(c, fd, &e->f);
   e->user = user;
+  e->sure = false;
   e->off = OWN_OFFSET;
   if (user && copy_in(&e->off, (void *)user, sizeof e->off))
     return -EFAULT;
@@ -65,9 +67,10 @@ static long end_write_some(struct call *c, struct end *e, uint8_t *buf, uint64_t
   struct spans sp = page_span(&v, buf, n);
   if (e->remote)
     return file_write(c, &e->f, &sp, e->off);
-  if (e->off == OWN_OFFSET)
-    return cp_call(c->t, __NR_write, e->f.fd, (long)buf, (long)n, 0, 0, 0);
-  return cp_call(c->t, __NR_pwrite64, e->f.fd, (long)buf, (long)n, (long)e->off, 0, 0);
+  long nr = e->off == OWN_OFFSET ? __NR_write : __NR_pwrite64;
+  if (e->sure)
+    return sys6(nr, e->f.fd, (long)buf, (long)n, (long)e->off, 0, 0);
+  return cp_call(c->t, nr, e->f.fd, (long)buf, (long)n, (long)e->off, 0, 0);
 }
 
 /* What was not written goes back to a source that can be turned back; `n' bytes. */
@@ -155,14 +158,19 @@ static bool end_is_pipe(const struct end *e)
   return e->remote ? e->f.s->kind == K_STREAM : is_pipe(e->f.fd);
 }
 
-/* How much may be taken out of `from' without risk: what the pipe behind it can surely take at once. */
-static uint64_t pipe_room(struct call *c, const struct end *to, bool nonblock)
+/*
+ * How much `to' takes without waiting, so that nothing taken out of a pipe is left in our hands when a signal comes. At
+ * least 1, or -errno.
+ */
+static long room_of(struct call *c, struct end *to, bool nonblock)
 {
   if (to->remote)
+    return is_stream(to->f.s) ? stream_room(c, &to->f) : (long)PIECE;
+  if (!is_pipe(to->f.fd))
     return PIECE;
   struct pollfd p = {.fd = to->f.fd, .events = POLLOUT};
   long r = cp_call(c->t, __NR_poll, (long)&p, 1, nonblock ? 0 : -1, 0, 0, 0);
-  return r > 0 ? PIPE_ATOMIC : 0;
+  return r < 0 ? r : r ? (long)PIPE_ATOMIC : -EAGAIN;
 }
 
 /* splice(in, off_in, out, off_out, len, flags): one end is a pipe. */
@@ -181,10 +189,13 @@ long a_splice(struct call *c)
     return -EINVAL;
   if ((in && from.user) || (out && to.user))
     return -ESPIPE;
-  uint64_t room = out ? pipe_room(c, &to, c->a[5] & SPLICE_F_NONBLOCK) : PIECE;
-  if (!room)
-    return -EAGAIN;
-  return move(c, &from, &to, c->a[4] < room ? c->a[4] : room);
+  long room = room_of(c, &to, c->a[5] & SPLICE_F_NONBLOCK);
+  if (room < 0)
+    return room;
+  to.sure = true;
+  if ((uint64_t)room > PIECE)
+    room = PIECE;
+  return move(c, &from, &to, c->a[4] < (uint64_t)room ? c->a[4] : (uint64_t)room);
 }
 
 long a_tee(struct call *c)

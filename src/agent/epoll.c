@@ -363,8 +363,10 @@ static long kernel_wait(struct call *c, const struct wait *w, int64_t most)
 static long wait_streams(struct call *c, const struct wait *w)
 {
   static const int64_t most[] = {[NOTHING_YET] = INT64_MAX, [SOMETHING] = 0, [OUT_WANTED] = LOOK_UP};
-  for (;;) {
+  for (bool slept = false;; slept = true) {
     long n = kernel_wait(c, w, most[epoll_prepare(c, w->at_once)]);
+    if (slept && n == -ERESTART_CALL) /* a signal between two sleeps has interrupted the wait all the same */
+      return -EINTR;
     if (n > 0)
       n = correct(c, (int)c->a[0], c->a[1], n);
     if (n >= 0)

@@ -117,7 +117,7 @@ static long set_flags(struct call *c, struct rfile *f)
 /* A number made by the kernel stands for what the old one does. */
 static long dup_fd(struct call *c)
 {
-  long r = pass(c);
+  long r = fd_new(c->p, pass(c));
   if (r >= 0)
     vft_dup(c->p, (int)c->a[0], (int)r);
   return r;

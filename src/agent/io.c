@@ -464,6 +464,19 @@ static long credit_wait(struct call *c, struct hstate *s, uint32_t seen)
   return session->over ? -EIO : 0;
 }
 
+long stream_room(struct call *c, struct rfile *f)
+{
+  for (;;) {
+    uint32_t seen = (uint32_t)__atomic_load_n(&f->s->written, __ATOMIC_ACQUIRE);
+    uint64_t n = stream_credit(f->s);
+    if (n || __atomic_load_n(&f->s->late, __ATOMIC_ACQUIRE))
+      return (long)(n ? n : 1);
+    long r = f->s->flags & O_NONBLOCK ? -EAGAIN : credit_wait(c, f->s, seen);
+    if (r < 0)
+      return r;
+  }
+}
+
 /* Reserves room for the next piece: its size, or -errno. */
 static long credit_get(struct call *c, struct rfile *f, uint64_t want, bool whole)
 {

@@ -220,12 +220,12 @@ static int64_t before_sleep(struct call *c, struct waitset *w)
 /* How many have something to tell, or -errno; fds[].revents are set. */
 static long wait_set(struct call *c, struct waitset *w)
 {
-  for (;;) {
+  for (bool slept = false;; slept = true) {
     int64_t most = before_sleep(c, w);
     fill_kernel(c, w);
     long r = sleep_kernel(c, w, most);
-    if (r < 0)
-      return r;
+    if (r < 0) /* a signal between two sleeps has interrupted the wait all the same */
+      return slept && r == -ERESTART_CALL ? -EINTR : r;
     unsigned found = merge(c, w);
     if (found || w->at_once || now_ns() >= w->deadline)
       return found;
