@@ -12,7 +12,6 @@
 
 #define TERMIOS_SIZE 36 /* the kernel's struct termios: 4 words, a line discipline, 19 characters */
 #define TERMIOS2_SIZE 44
-#define TERMIO_SIZE 18
 #define WINSIZE_SIZE 8
 
 enum on { ON_TTY = 1, ON_STREAM = 2, ON_FILE = 4, ON_BLOCK = 8 };
@@ -34,33 +33,18 @@ static const struct request requests[] = {
     {TCSETS2, IOA_IN, TERMIOS2_SIZE, ON_TTY, false},
     {TCSETSW2, IOA_IN, TERMIOS2_SIZE, ON_TTY, true},
     {TCSETSF2, IOA_IN, TERMIOS2_SIZE, ON_TTY, true},
-    {TCGETA, IOA_OUT, TERMIO_SIZE, ON_TTY, false},
-    {TCSETA, IOA_IN, TERMIO_SIZE, ON_TTY, false},
-    {TCSETAW, IOA_IN, TERMIO_SIZE, ON_TTY, true},
-    {TCSETAF, IOA_IN, TERMIO_SIZE, ON_TTY, true},
     {TCSBRK, IOA_INT, 0, ON_TTY, true},
     {TCSBRKP, IOA_INT, 0, ON_TTY, true},
-    {TIOCSBRK, IOA_NONE, 0, ON_TTY, false},
-    {TIOCCBRK, IOA_NONE, 0, ON_TTY, false},
     {TCXONC, IOA_INT, 0, ON_TTY, false},
     {TCFLSH, IOA_INT, 0, ON_TTY, false},
     {TIOCOUTQ, IOA_OUT, 4, ON_TTY, false},
     {TIOCGWINSZ, IOA_OUT, WINSIZE_SIZE, ON_TTY, false},
     {TIOCSWINSZ, IOA_IN, WINSIZE_SIZE, ON_TTY, false},
-    {TIOCGETD, IOA_OUT, 4, ON_TTY, false},
-    {TIOCMGET, IOA_OUT, 4, ON_TTY, false},
-    {TIOCEXCL, IOA_NONE, 0, ON_TTY, false},
-    {TIOCNXCL, IOA_NONE, 0, ON_TTY, false},
     {FIONREAD, IOA_OUT, 4, ON_TTY | ON_STREAM, false},
     {FS_IOC_GETFLAGS, IOA_OUT, 4, ON_FILE, false},
     {FS_IOC_SETFLAGS, IOA_IN, 4, ON_FILE, false},
-    {FS_IOC_GETVERSION, IOA_OUT, 4, ON_FILE, false},
-    {FS_IOC_FSGETXATTR, IOA_OUT, sizeof(struct fsxattr), ON_FILE, false},
-    {FS_IOC_FSSETXATTR, IOA_IN, sizeof(struct fsxattr), ON_FILE, false},
     {BLKGETSIZE64, IOA_OUT, 8, ON_BLOCK, false},
-    {BLKGETSIZE, IOA_OUT, 8, ON_BLOCK, false},
     {BLKSSZGET, IOA_OUT, 4, ON_BLOCK, false},
-    {BLKROGET, IOA_OUT, 4, ON_BLOCK, false},
 };
 
 static const struct request *request_of(uint32_t nr)
