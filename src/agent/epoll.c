@@ -169,7 +169,7 @@ static enum prepared prepare_entry(struct call *c, struct entry *e, struct rfile
     return NOTHING_YET; /* and the kernel knows */
   if (at_once && ask)
     stream_ask(c, f, ask);
-  else
+  else if (ask || !may_read(f->s))
     stream_arm(c, f->h, f->s, ask);
   if (stream_now(f->s, ask))
     return SOMETHING;

@@ -53,8 +53,8 @@ void stream_arm(struct call *c, struct handle h, struct hstate *s, uint32_t even
 {
   uint32_t ask = (events & ~(uint32_t)POLLPRI & ANY_IN ? POLLIN : 0) | (events & POLLPRI);
   uint32_t mark = ask | ALWAYS;
-  if ((__atomic_fetch_or(&s->armed, mark, __ATOMIC_ACQ_REL) & mark) == mark && ask)
-    return;
+  if ((__atomic_fetch_or(&s->armed, mark, __ATOMIC_ACQ_REL) & mark) == mark && (ask || !may_read(s)))
+    return; /* of a mark without IN nobody can say whether it outlived a READY for IN */
   struct req q;
   req_start_op(&q, c->t, W_POLL);
   req_handle(&q, h);
