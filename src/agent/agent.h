@@ -52,7 +52,8 @@ struct proc {
   struct vft *vft;       /* vft.c */
   /* working directory. H_NONE: local, the kernel's own. Otherwise AFD_CWD holds the placeholder and cwd_path the path */
   struct handle cwd;
-  char *cwd_path;        /* 4096 bytes */
+  char *cwd_path;        /* 4096 bytes; the local one's name is kept there, too */
+  uint32_t cwd_gen;      /* value of gens[GEN_NAMES] at which cwd_path was true */
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   struct lock { uint32_t word; } lock; /* guards cwd, cwd_path */
   struct sigtab *sig;    /* signal.c: the program's dispositions */

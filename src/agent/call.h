@@ -107,6 +107,8 @@ bool snap_true(const struct hstate *s, enum snap what);
 void snap_take(struct hstate *s, const struct req *q, const struct wire_attr *a, uint32_t what);
 /* After posting a change to the file: raises its counter. */
 void file_changed(struct hstate *s);
+/* The counter that programs raise when a directory of the slave may have another name, or none, from now on. */
+#define GEN_NAMES 0
 /* -errno of an earlier posted call on this handle, once; else 0. */
 long late_error(struct hstate *s);
 
@@ -124,6 +126,10 @@ void attr_to_stat(struct stat_k *st, const struct wire_attr *a); /* with the sla
 /* Attributes and file system figures into the program's memory, as the row's call lays them out. 0 or -EFAULT. */
 long attr_out(const struct row *row, void *user, const struct wire_attr *a);
 long statfs_out(void *user, const struct wire_statfs *f);
+
+/* stat.c */
+/* The attributes of an open file, from memory or in one round trip. 0 or -errno. */
+long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a);
 
 /* io.c */
 /* Brings the whole contents of a remote regular file into `memfd' (agent descriptor) at the same offsets. 0 or -errno. */

@@ -14,8 +14,13 @@
 
 #define PATH_SIZE 4096
 
+static uint32_t names_now(void)
+{
+  return __atomic_load_n(&session->gens[GEN_NAMES], __ATOMIC_ACQUIRE);
+}
+
 /* `keep': the placeholder, 0 or less: none is needed (local, or a handle that is always open). */
-static void cwd_set(struct call *c, struct handle h, const char *path, long keep)
+static void cwd_set(struct call *c, struct handle h, const char *path, uint32_t gen, long keep)
 {
   struct proc *p = c->p;
   int own = afd(p, AFD_CWD);
@@ -23,6 +28,7 @@ static void cwd_set(struct call *c, struct handle h, const char *path, long keep
     sys3(__NR_dup3, keep, own, 0);
   lock(&p->lock);
   p->cwd = h;
+  p->cwd_gen = gen;
   memcpy(p->cwd_path, path, strlen(path) + 1);
   unlock(&p->lock);
   if (keep < 0)
@@ -34,7 +40,7 @@ static long went_local(struct call *c)
 {
   char *path = c->t->path_buf[0];
   long n = sys2(__NR_getcwd, path, PATH_SIZE);
-  cwd_set(c, (struct handle){H_NONE}, n > 0 && path[0] == '/' ? path : "/", -1);
+  cwd_set(c, (struct handle){H_NONE}, n > 0 && path[0] == '/' ? path : "/", 0, -1);
   return 0;
 }
 
@@ -47,7 +53,7 @@ static long chdir_here(struct call *c, const struct at *at)
 }
 
 /* The directory is open; its name goes with it, and no number of the program's stays behind. */
-static long enter(struct call *c, struct opened *o, const struct at *at)
+static long enter(struct call *c, struct opened *o, const struct at *at, uint32_t gen)
 {
   if (!attr_executable(&o->attr)) {
     handle_close(c->t, o->h);
@@ -59,7 +65,7 @@ static long enter(struct call *c, struct opened *o, const struct at *at)
   char *path = c->t->path_buf[2];
   long r = dir_path((int)fd, o->h, path);
   if (!r)
-    cwd_set(c, o->h, path, fd);
+    cwd_set(c, o->h, path, gen, fd);
   sys1(__NR_close, fd);
   vft_forget(c->p, (int)fd);
   return r;
@@ -74,30 +80,41 @@ long a_chdir(struct call *c)
     return r;
   if (at.local)
     return chdir_here(c, &at);
+  uint32_t gen = names_now();
   r = open_remote(c, &at, O_PATH | O_DIRECTORY, 0, &o);
   if (r < 0)
     return r;
-  return r == 1 ? chdir_here(c, &at) : enter(c, &o, &at);
+  return r == 1 ? chdir_here(c, &at) : enter(c, &o, &at, gen);
 }
 
 /* ---- fchdir ---- */
 
-/* Inherited directories have no name in their placeholder: the slave knows it. */
-static long name_of_dir(struct call *c, int fd, struct handle h, char *path)
+/* The slave's name of a directory now. */
+static long ask_name(struct call *c, struct handle h, char *path)
 {
   struct req q;
-  long r = dir_path(fd, h, path);
-  if (r != -ENOENT)
-    return r;
+  uint32_t n;
   req_start(&q, c->t, &syscall_rows[__NR_readlinkat]);
   req_handle(&q, h);
   req_str(&q, "");
   req_u64(&q, PATH_SIZE - 1);
   c->where = N_WAITED;
-  r = req_call(&q, false);
+  long r = req_call(&q, false);
   if (r < 0)
     return r;
-  return get_str(&q.r, path, PATH_SIZE) && path[0] == '/' ? 0 : -ENOTDIR;
+  const char *p = get_blob(&q.r, &n, PATH_SIZE - 1);
+  if (q.r.bad || n == 0 || p[0] != '/')
+    return -ENOENT;
+  memcpy(path, p, n);
+  path[n] = 0;
+  return 0;
+}
+
+/* What was opened keeps its name in the placeholder, as it was then. */
+static long name_of_dir(struct call *c, int fd, struct handle h, char *path)
+{
+  long r = dir_path(fd, h, path);
+  return r == -ENOTDIR ? r : ask_name(c, h, path);
 }
 
 long a_fchdir(struct call *c)
@@ -116,19 +133,51 @@ long a_fchdir(struct call *c)
     return -EACCES;
   long r = name_of_dir(c, fd, h, path);
   if (!r)
-    cwd_set(c, h, path, fd);
+    cwd_set(c, h, path, 0, fd); /* the name may be as old as the descriptor */
   return r;
 }
 
 /* ---- the rest ---- */
 
+/* The kernel marks the name of what was removed so; the link count tells it from a name that only looks like it. */
+static bool is_removed(struct call *c, struct handle h, const char *path)
+{
+  static const char mark[] = " (deleted)";
+  struct wire_attr a;
+  size_t n = strlen(path), m = sizeof mark - 1;
+  return n > m && !strcmp(path + n - m, mark) && !attr_of_handle(c, h, &a) && a.nlink == 0;
+}
+
+/* Directories have been renamed or removed since the name was learnt. */
+static long refresh(struct call *c, struct handle h, char *path)
+{
+  struct proc *p = c->p;
+  uint32_t gen = names_now();
+  if (p->cwd_gen == gen)
+    return 0;
+  long r = ask_name(c, h, path);
+  if (r || is_removed(c, h, path))
+    return r ? r : -ENOENT;
+  lock(&p->lock);
+  if (p->cwd.v == h.v) {
+    memcpy(p->cwd_path, path, strlen(path) + 1);
+    p->cwd_gen = gen;
+  }
+  unlock(&p->lock);
+  return 0;
+}
+
 long a_getcwd(struct call *c)
 {
   char *path = c->t->path_buf[2];
-  if (standalone() || cwd_get(c->p, path).v == H_NONE)
+  struct handle h = cwd_get(c->p, path);
+  if (standalone() || h.v == H_NONE)
     return pass(c);
-  size_t n = strlen(path) + 1;
   c->where = N_MEMORY;
+  long r = refresh(c, h, path);
+  if (r)
+    return r;
+  size_t n = strlen(path) + 1;
   if (c->a[1] < n)
     return -ERANGE;
   return copy_out((void *)c->a[0], path, n) ? -EFAULT : (long)n;

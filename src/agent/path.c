@@ -70,6 +70,14 @@ static void take_local(struct call *c, const struct path_args *p, const struct a
   }
 }
 
+/* A directory may have been renamed or removed: working directories below it have to ask for their names. */
+static long names_changed(const struct call *c, long r)
+{
+  if (r == 0 && (c->nr == __NR_renameat2 || (c->nr == __NR_unlinkat && c->a[2])))
+    __atomic_fetch_add(&session->gens[GEN_NAMES], 1, __ATOMIC_ACQ_REL);
+  return r;
+}
+
 long a_path(struct call *c)
 {
   struct path_args p = find_paths(c->row->args);
@@ -80,7 +88,7 @@ long a_path(struct call *c)
   if (p.n == 2 && at[0].local != at[1].local)
     return -EXDEV;
   if (!at[0].local)
-    return remote_row(c, c->row, c->a, at);
+    return names_changed(c, remote_row(c, c->row, c->a, at));
   take_local(c, &p, at);
   return pass(c);
 }

@@ -579,6 +579,7 @@ void route_start(struct proc *p, const struct carry *carry)
     return;
   }
   p->cwd = (struct handle){carry->cwd_handle};
+  p->cwd_gen = carry->cwd_gen;
   memcpy(p->cwd_path, carry->cwd, sizeof carry->cwd - 1);
   p->cwd_path[sizeof carry->cwd - 1] = 0;
 }
@@ -587,5 +588,6 @@ void route_carry(struct proc *p, struct carry *carry)
 {
   memset(carry->cwd, 0, sizeof carry->cwd);
   carry->cwd_handle = cwd_get(p, carry->cwd).v;
+  carry->cwd_gen = p->cwd_gen;
   carry->umask = p->umask;
 }

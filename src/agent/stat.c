@@ -65,7 +65,7 @@ static bool from_memory(struct call *c, const struct hstate *s, struct wire_attr
   return true;
 }
 
-static long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a)
+long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a)
 {
   struct hstate *s = hstate(h);
   struct req q;

@@ -167,6 +167,7 @@ struct carry {
   int32_t interp_fd;     /* its PT_INTERP, -1: none or to be looked up */
   uint32_t ctx;
   uint32_t cwd_handle;   /* H_NONE: the working directory is local and the kernel's own */
+  uint32_t cwd_gen;      /* when its name was learnt, see struct proc */
   uint32_t umask;
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   uint64_t sigmask;      /* the program's mask */
