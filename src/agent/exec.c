@@ -347,6 +347,11 @@ long a_execveat(struct call *c)
 {
   const char *why;
   struct exec_plan plan;
+  char first;
+  if (copy_in(&first, (void *)c->a[1], 1))
+    return -EFAULT;
+  if (!first && !(c->a[4] & AT_EMPTY_PATH))
+    return -ENOENT;
   if (c->a[4] & ~(unsigned long)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_EXECVE_CHECK_FLAG))
     return -EINVAL;
   if (c->a[4] & AT_EXECVE_CHECK_FLAG) {
