@@ -1,0 +1,373 @@
+/*
+ * fmaster: starts a program whose system calls about files, time and identity are executed by a slave at the other end
+ * of a stream, and serves it until its session is over.
+ *
+ * Owns the command line, the private TMPDIR and the exit status. Must never connect anything by itself.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "hub/hub.h"
+#include "hub/launch.h"
+
+#define FAILED 255
+#define LIST_MAX 4096
+
+struct options {
+  int in, out;
+  bool standalone, no_rewrite, trace, stats, here, clean_env, login;
+  uint64_t id;
+  const char *profile, *cwd;
+  int cwd_error;
+  char *map[SESSION_RULES];
+  unsigned nmap;
+  char *env[LIST_MAX + 1];
+  unsigned nenv;
+  char **argv;
+};
+
+static const char usage[] =
+    "usage: fmaster [--fds R,W] [options] -- PROGRAM [ARG...]\n"
+    "Runs PROGRAM here with the files, the terminal and the identity of a slave (fslave) at the other end of a "
+    "stream.\n"
+    "  --fds R,W            descriptors of the stream (default: 0,1)\n"
+    "  --standalone         no slave: everything is this machine's\n"
+    "  --login              the user's login shell instead of PROGRAM\n"
+    "  --no-rewrite         leave call sites as they are; every call traps\n"
+    "  --trace              a line a call, to the slave (--standalone: standard error)\n"
+    "  --stats              figures at the end, likewise\n"
+    "  --map PATH=WHERE     local, remote or deny for a path and what is below it\n"
+    "  --programs=WHERE     whose programs and libraries: here (the slave's) or there (this machine's, the default)\n"
+    "  --profile FILE       rules instead of the built-in ones\n"
+    "  --env NAME=VALUE     add to the program's environment\n"
+    "  --clean-env          take only who and where the user is from the slave's environment\n"
+    "  --cwd DIR            start there (by the rules: this machine's, or the slave's, who is there already)\n"
+    "  --cwd-error ERRNO    why the slave is not in DIR\n"
+    "  --id HEX             name of the session\n"
+    "  --verbose, --help, --version\n";
+
+enum option_id {
+  O_FDS = 256,
+  O_STANDALONE,
+  O_LOGIN,
+  O_NO_REWRITE,
+  O_TRACE,
+  O_STATS,
+  O_MAP,
+  O_PROGRAMS,
+  O_PROFILE,
+  O_ENV,
+  O_CLEAN_ENV,
+  O_CWD,
+  O_CWD_ERROR,
+  O_ID,
+  O_VERBOSE,
+  O_HELP,
+  O_VERSION
+};
+
+static const struct option table[] = {
+    {"fds", 1, 0, O_FDS},
+    {"standalone", 0, 0, O_STANDALONE},
+    {"login", 0, 0, O_LOGIN},
+    {"no-rewrite", 0, 0, O_NO_REWRITE},
+    {"trace", 0, 0, O_TRACE},
+    {"stats", 0, 0, O_STATS},
+    {"map", 1, 0, O_MAP},
+    {"programs", 1, 0, O_PROGRAMS},
+    {"profile", 1, 0, O_PROFILE},
+    {"env", 1, 0, O_ENV},
+    {"clean-env", 0, 0, O_CLEAN_ENV},
+    {"cwd", 1, 0, O_CWD},
+    {"cwd-error", 1, 0, O_CWD_ERROR},
+    {"id", 1, 0, O_ID},
+    {"verbose", 0, 0, O_VERBOSE},
+    {"help", 0, 0, O_HELP},
+    {"version", 0, 0, O_VERSION},
+    {0, 0, 0, 0},
+};
+
+static void quit(int status) __attribute__((noreturn));
+static void quit(int status)
+{
+  exit(status);
+}
+
+static void wrong(const char *what, const char *value) __attribute__((noreturn));
+static void wrong(const char *what, const char *value)
+{
+  log_line("%s: %s; see fmaster --help", what, value);
+  quit(FAILED);
+}
+
+static void set_fds(struct options *o, const char *value)
+{
+  char rest;
+  if (sscanf(value, "%d,%d%c", &o->in, &o->out, &rest) != 2 || o->in < 0 || o->out < 0)
+    wrong("--fds wants two descriptors R,W", value);
+}
+
+static void set_programs(struct options *o, const char *value)
+{
+  o->here = !strcmp(value, "here");
+  if (!o->here && strcmp(value, "there"))
+    wrong("--programs wants here or there", value);
+}
+
+static void add_env(struct options *o, char *value)
+{
+  if (value[0] == '=' || !strchr(value, '=') || o->nenv == LIST_MAX)
+    wrong("--env wants NAME=VALUE", value);
+  o->env[o->nenv++] = value;
+}
+
+static void add_map(struct options *o, char *value)
+{
+  if (o->nmap == SESSION_RULES)
+    wrong("too many rules", value);
+  o->map[o->nmap++] = value;
+}
+
+static void set_flag(struct options *o, int which)
+{
+  switch (which) {
+  case O_STANDALONE:
+    o->standalone = true;
+    break;
+  case O_LOGIN:
+    o->login = true;
+    break;
+  case O_NO_REWRITE:
+    o->no_rewrite = true;
+    break;
+  case O_TRACE:
+    o->trace = true;
+    break;
+  case O_STATS:
+    o->stats = true;
+    break;
+  case O_CLEAN_ENV:
+    o->clean_env = true;
+    break;
+  case O_VERBOSE:
+    log_verbose(true);
+    break;
+  case O_HELP:
+    fputs(usage, stdout);
+    quit(0);
+  case O_VERSION:
+    puts("fmaster (fsyscall) " FSYSCALL_VERSION);
+    quit(0);
+  default:
+    quit(FAILED); /* getopt has said why */
+  }
+}
+
+static void set_option(struct options *o, int which, char *value)
+{
+  switch (which) {
+  case O_FDS:
+    set_fds(o, value);
+    break;
+  case O_MAP:
+    add_map(o, value);
+    break;
+  case O_PROGRAMS:
+    set_programs(o, value);
+    break;
+  case O_PROFILE:
+    o->profile = value;
+    break;
+  case O_ENV:
+    add_env(o, value);
+    break;
+  case O_CWD:
+    o->cwd = value;
+    break;
+  case O_CWD_ERROR:
+    o->cwd_error = atoi(value);
+    break;
+  case O_ID:
+    o->id = strtoull(value, 0, 16);
+    break;
+  default:
+    set_flag(o, which);
+  }
+}
+
+static void read_options(struct options *o, int argc, char **argv)
+{
+  int which;
+  while ((which = getopt_long(argc, argv, "+", table, 0)) >= 0)
+    set_option(o, which, optarg);
+  o->argv = argv + optind;
+  if (!o->argv[0] && !o->login)
+    wrong("no PROGRAM", "nothing to do");
+  if (!o->id && getrandom(&o->id, sizeof o->id, 0) != sizeof o->id)
+    wrong("no random numbers", strerror(errno));
+}
+
+/* ---- rules ---- */
+
+static void read_profile(struct rules *r, const struct options *o)
+{
+  size_t n = (size_t)(profile_forward_end - profile_forward);
+  char *text = o->profile ? read_file(o->profile, 1 << 20, &n) : 0;
+  if (o->profile && !text)
+    wrong(o->profile, strerror(errno));
+  int line = rules_read(r, text ? text : profile_forward, n, o->here);
+  if (line) {
+    log_line("%s: line %d is no rule", o->profile ? o->profile : "built-in profile", line);
+    quit(FAILED);
+  }
+  free(text);
+}
+
+/*
+ * Where the program starts. A directory under a rule for this machine that exists only at the slave, where the slave
+ * stands, is the slave's with all below it: what the user has in front of them wins over what is not there.
+ */
+static const char *choose_cwd(struct rules *r, const struct options *o)
+{
+  if (!o->cwd)
+    return 0;
+  struct stat st;
+  if (rules_where(r, o->cwd) == WHERE_LOCAL && !stat(o->cwd, &st) && S_ISDIR(st.st_mode))
+    return o->cwd;
+  if (o->cwd_error)
+    wrong(o->cwd, strerror(o->cwd_error));
+  if (rules_where(r, o->cwd) == WHERE_LOCAL)
+    rules_add(r, WHERE_REMOTE, o->cwd, strlen(o->cwd));
+  return 0;
+}
+
+static void make_rules(struct rules *r, const struct options *o, const char *tmpdir)
+{
+  if (o->standalone)
+    rules_add(r, WHERE_LOCAL, "/", 1);
+  else
+    read_profile(r, o);
+  for (unsigned i = 0; i < o->nmap; i++)
+    if (rules_map(r, o->map[i]))
+      wrong("--map wants PATH=local, remote or deny", o->map[i]);
+  if (tmpdir[0])
+    rules_add(r, WHERE_LOCAL, tmpdir, strlen(tmpdir));
+}
+
+/* ---- the private directory ---- */
+
+static int remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
+{
+  (void)st;
+  (void)ftw;
+  if (what == FTW_DP || what == FTW_DNR)
+    rmdir(path);
+  else
+    unlink(path);
+  return 0;
+}
+
+static void remove_tmpdir(const char *tmpdir)
+{
+  if (tmpdir[0])
+    nftw(tmpdir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+static void make_tmpdir(char tmpdir[64])
+{
+  strcpy(tmpdir, "/tmp/fsyscall-XXXXXX");
+  if (!mkdtemp(tmpdir))
+    wrong("cannot make a private directory in /tmp", strerror(errno));
+}
+
+/* ---- the session ---- */
+
+/* The stream leaves numbers that the program may be given; what stood at 0 and 1 is nobody's then. */
+static void move_stream(struct options *o)
+{
+  int in = fcntl(o->in, F_DUPFD_CLOEXEC, 10), out = fcntl(o->out, F_DUPFD_CLOEXEC, 10);
+  if (in < 0 || out < 0)
+    wrong("--fds", "not open");
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int i = 0; i < 2; i++) {
+    int fd = i ? o->out : o->in;
+    if (fd > 2)
+      close(fd);
+    else if (null >= 0)
+      dup2(null, fd);
+  }
+  o->in = in;
+  o->out = out;
+}
+
+static char **login_shell(struct options *o, struct launch *l)
+{
+  static char *argv[2], name[256], env[4096];
+  const struct passwd *pw = getpwuid(getuid());
+  const char *shell = pw && pw->pw_shell[0] ? pw->pw_shell : "/bin/sh", *base = strrchr(shell, '/');
+  snprintf(name, sizeof name, "-%s", base ? base + 1 : shell);
+  snprintf(env, sizeof env, "SHELL=%s", shell);
+  l->program = strdup(shell);
+  argv[0] = name;
+  if (o->nenv < LIST_MAX)
+    o->env[o->nenv++] = env;
+  return argv;
+}
+
+static void raise_limit(struct rlimit *was)
+{
+  getrlimit(RLIMIT_NOFILE, was);
+  struct rlimit all = {was->rlim_max, was->rlim_max};
+  setrlimit(RLIMIT_NOFILE, &all);
+}
+
+static int run(struct options *o, struct rules *rules, const char *cwd, const char *tmpdir)
+{
+  struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env};
+  struct hub_options ho = {.id = o->id, .stats = o->stats, .trace_fd = STDERR_FILENO, .rules = rules, .tmpdir = tmpdir};
+  ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
+             (o->here ? SF_PROGRAMS_HERE : 0);
+  if (!o->standalone)
+    move_stream(o);
+  raise_limit(&l.files);
+  struct hub *h = hub_new(&ho);
+  if (!h || (!o->standalone && hub_connect(h, o->in, o->out)))
+    return FAILED;
+  l.program = o->argv[0];
+  l.argv = o->login ? login_shell(o, &l) : o->argv;
+  pid_t command = launch(h, &l);
+  if (command < 0) {
+    hub_give_up(h, "the command cannot be started");
+    return FAILED;
+  }
+  return hub_run(h, command);
+}
+
+int main(int argc, char **argv)
+{
+  static struct options o = {.in = 0, .out = 1};
+  static struct rules rules;
+  char tmpdir[64] = "";
+  log_name("fmaster");
+  read_options(&o, argc, argv);
+  if (!o.standalone)
+    make_tmpdir(tmpdir);
+  make_rules(&rules, &o, tmpdir);
+  const char *cwd = choose_cwd(&rules, &o);
+  rules_sort(&rules);
+  int status = run(&o, &rules, cwd, tmpdir);
+  remove_tmpdir(tmpdir);
+  return status;
+}

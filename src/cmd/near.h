@@ -1,0 +1,13 @@
+/* Finding what was installed together, and addresses as people write them. */
+#ifndef CMD_NEAR_H
+#define CMD_NEAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The sibling executable: beside this one, in ../libexec/fsyscall, or in PATH; malloc'd, 0 if there is none. */
+char *near_find(const char *name);
+/* "HOST", "HOST:PORT", "[HOST]:PORT", or an IPv6 address alone. False if it is none of these or too long. */
+bool near_split(const char *text, char *host, size_t host_size, char *port, size_t port_size);
+
+#endif

@@ -1,0 +1,419 @@
+/*
+ * nexec: runs a command on another machine with the files and the terminal of this one.
+ *
+ * Owns the connection until fslave has it, the terminal's settings, and the exit status. Must never send anything of
+ * the caller's before the other side has proved that it knows the secret.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "cmd/handshake.h"
+#include "cmd/near.h"
+#include "proto/codec.h"
+
+#define FAILED 255
+#define TOO_LONG 126
+#define ARG_LEN_MAX 131071 /* the kernel's limit of one argument */
+#define CONNECT_MS 15000
+#define LINGER_MS 50 /* for fslave to end with us, so that nothing is left when we return */
+
+struct options {
+  struct wbuf w; /* the request */
+  uint8_t *body;
+  uint64_t flags;
+  const char *cwd, *secret;
+  int trace_fd;
+  const char *host;
+  char **argv;
+};
+
+static const char usage[] =
+    "usage: nexec [options] HOST[:PORT] [COMMAND [ARG...]]\n"
+    "Runs COMMAND on HOST, with HOST's processor and programs and with the files, the terminal and the identity of "
+    "the\n"
+    "caller here. Without COMMAND: the user's login shell there.\n"
+    "  --cwd DIR            start in DIR instead of the working directory\n"
+    "  --env NAME=VALUE     add to the command's environment\n"
+    "  --clean-env          take only who and where the user is from the environment here\n"
+    "  --map PATH=WHERE     PATH and what is below it is local (HOST's), remote (of this machine) or deny(ed)\n"
+    "  --programs=WHERE     whose programs and libraries: there (HOST's, the default) or here\n"
+    "  --no-rewrite         do not rewrite system calls of the program; every one traps\n"
+    "  --trace[=FILE]       a line a system call, on standard error or in FILE\n"
+    "  --stats              figures at the end\n"
+    "  --secret-file FILE   default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret\n"
+    "  -v, --help, --version\n"
+    "The exit status is COMMAND's; 127 if there is none of that name, 126 if it cannot be executed, 255 if nexec "
+    "failed.\n";
+
+static void fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
+static void fail(int status, const char *format, ...)
+{
+  char line[1024];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(line, sizeof line, format, args);
+  va_end(args);
+  log_line("%s", line);
+  exit(status);
+}
+
+/* ---- the request ---- */
+
+static void ask(struct options *o, unsigned fact, const char *text)
+{
+  size_t n = strlen(text);
+  if (n < ARG_LEN_MAX)
+    put_fact(&o->w, fact, text, (uint32_t)n);
+  if (n >= ARG_LEN_MAX || o->w.bad)
+    fail(TOO_LONG, "the arguments are too long");
+}
+
+static void ask_number(struct options *o, unsigned fact, uint64_t v)
+{
+  put_fact_ints(&o->w, fact, &v, 1);
+}
+
+static void set_programs(struct options *o, const char *value)
+{
+  if (!strcmp(value, "here"))
+    o->flags |= RQF_PROGRAMS_HERE;
+  else if (strcmp(value, "there"))
+    fail(FAILED, "--programs wants here or there, not %s", value);
+}
+
+static void set_trace(struct options *o, const char *file)
+{
+  o->flags |= RQF_TRACE;
+  if (!file)
+    return;
+  int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0)
+    fail(FAILED, "%s: %s", file, strerror(errno));
+  o->trace_fd = move_above(fd, 10);
+}
+
+static void check_env(const char *value)
+{
+  if (value[0] == '=' || !strchr(value, '='))
+    fail(FAILED, "--env wants NAME=VALUE, not %s", value);
+}
+
+static void check_map(const char *value)
+{
+  const char *eq = strrchr(value, '=');
+  if (value[0] != '/' || !eq || (strcmp(eq, "=local") && strcmp(eq, "=remote") && strcmp(eq, "=deny")))
+    fail(FAILED, "--map wants PATH=local, PATH=remote or PATH=deny with an absolute path, not %s", value);
+}
+
+enum option_id {
+  O_CWD = 256,
+  O_ENV,
+  O_CLEAN_ENV,
+  O_MAP,
+  O_PROGRAMS,
+  O_NO_REWRITE,
+  O_TRACE,
+  O_STATS,
+  O_SECRET,
+  O_HELP,
+  O_VERSION
+};
+
+static void set_option(struct options *o, int which, const char *value)
+{
+  switch (which) {
+  case 'v':
+    log_verbose(true);
+    o->flags |= RQF_VERBOSE;
+    break;
+  case O_CWD:
+    o->cwd = value;
+    break;
+  case O_ENV:
+    check_env(value);
+    ask(o, RQ_ENV, value);
+    break;
+  case O_MAP:
+    check_map(value);
+    ask(o, RQ_MAP, value);
+    break;
+  case O_PROGRAMS:
+    set_programs(o, value);
+    break;
+  case O_CLEAN_ENV:
+    o->flags |= RQF_CLEAN_ENV;
+    break;
+  case O_NO_REWRITE:
+    o->flags |= RQF_NO_REWRITE;
+    break;
+  case O_STATS:
+    o->flags |= RQF_STATS;
+    break;
+  case O_TRACE:
+    set_trace(o, value);
+    break;
+  case O_SECRET:
+    o->secret = value;
+    break;
+  case O_HELP:
+    fputs(usage, stdout);
+    exit(0);
+  case O_VERSION:
+    puts("nexec (fsyscall) " FSYSCALL_VERSION);
+    exit(0);
+  default:
+    exit(FAILED); /* getopt has said why */
+  }
+}
+
+/* A directory that is not here may be one of HOST's; fmaster knows by its rules which is meant. */
+static void ask_cwd(struct options *o)
+{
+  char cwd[4096];
+  if (o->cwd && chdir(o->cwd)) {
+    int err = errno;
+    if (o->cwd[0] != '/')
+      fail(FAILED, "%s: %s", o->cwd, strerror(err));
+    ask(o, RQ_CWD, o->cwd);
+    ask_number(o, RQ_CWD_ERROR, (uint64_t)err);
+  } else if (getcwd(cwd, sizeof cwd)) {
+    ask(o, RQ_CWD, o->cwd && o->cwd[0] == '/' ? o->cwd : cwd);
+  }
+}
+
+static void read_options(struct options *o, int argc, char **argv)
+{
+  static const struct option table[] = {{"cwd", 1, 0, O_CWD},
+                                        {"env", 1, 0, O_ENV},
+                                        {"clean-env", 0, 0, O_CLEAN_ENV},
+                                        {"map", 1, 0, O_MAP},
+                                        {"programs", 1, 0, O_PROGRAMS},
+                                        {"no-rewrite", 0, 0, O_NO_REWRITE},
+                                        {"trace", 2, 0, O_TRACE},
+                                        {"stats", 0, 0, O_STATS},
+                                        {"secret-file", 1, 0, O_SECRET},
+                                        {"help", 0, 0, O_HELP},
+                                        {"version", 0, 0, O_VERSION},
+                                        {"verbose", 0, 0, 'v'},
+                                        {0, 0, 0, 0}};
+  o->body = malloc(REQUEST_MAX);
+  if (!o->body)
+    fail(FAILED, "out of memory");
+  o->w = (struct wbuf){o->body, o->body + REQUEST_MAX, false};
+  for (int which; (which = getopt_long(argc, argv, "+v", table, 0)) >= 0;)
+    set_option(o, which, optarg);
+  if (!argv[optind])
+    fail(FAILED, "no HOST; see nexec --help");
+  o->host = argv[optind];
+  o->argv = argv + optind + 1;
+  ask_cwd(o);
+  ask_number(o, RQ_FLAGS, o->flags);
+  for (char **a = o->argv; *a; a++)
+    ask(o, RQ_ARG, *a);
+}
+
+/* ---- the connection ---- */
+
+static int connect_one(const struct addrinfo *a)
+{
+  int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0;
+  socklen_t n = sizeof err;
+  struct pollfd p = {.fd = fd, .events = POLLOUT};
+  if (fd < 0)
+    return -errno;
+  if (connect(fd, a->ai_addr, a->ai_addrlen))
+    err = errno;
+  if (err == EINPROGRESS) {
+    err = poll(&p, 1, CONNECT_MS) > 0 ? 0 : ETIMEDOUT;
+    if (!err)
+      getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &n);
+  }
+  if (!err)
+    return fd;
+  close(fd);
+  return -err;
+}
+
+static int connect_to(const char *text)
+{
+  char host[256], port[32];
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
+  if (!near_split(text, host, sizeof host, port, sizeof port))
+    fail(FAILED, "%s is no HOST[:PORT]", text);
+  int err = getaddrinfo(host, port, &hints, &list);
+  if (err)
+    fail(FAILED, "unknown host %s: %s", host, err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
+  int fd = -ENOENT, on = 1;
+  for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
+    fd = connect_one(a);
+  freeaddrinfo(list);
+  if (fd < 0)
+    fail(FAILED, "cannot connect to %s:%s: %s%s", host, port, strerror(-fd),
+         fd == -ECONNREFUSED ? "; is nexecd running there?" : "");
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  return move_above(fd, 10);
+}
+
+static void agree(struct options *o, int sock, const struct secret *s)
+{
+  char why[256];
+  if (handshake_client(sock, s, why))
+    fail(FAILED, "%s: %s", o->host, why);
+  int verdict = handshake_request(sock, o->body, (size_t)(o->w.at - o->body), why);
+  if (verdict)
+    fail(verdict == V_TOO_LONG ? TOO_LONG : FAILED, "%s: %s", o->host, why);
+  free(o->body);
+}
+
+/* ---- fslave, and waiting for it ---- */
+
+static struct {
+  struct termios was;
+  bool terminal;
+  sigset_t mask;
+} T;
+
+static void terminal_save(void)
+{
+  T.terminal = isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &T.was);
+}
+
+/* Only in the foreground, or it is somebody else's by now. */
+static void terminal_restore(void)
+{
+  if (T.terminal && tcgetpgrp(STDIN_FILENO) == getpgrp())
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &T.was);
+}
+
+static int block_signals(void)
+{
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD, 0}; *s; s++)
+    sigaddset(&set, *s);
+  sigprocmask(SIG_BLOCK, &set, &T.mask);
+  signal(SIGPIPE, SIG_IGN);
+  return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void exec_fslave(const struct options *o, int sock, int control, int status)
+{
+  char fds[32], c[16], s[16], t[16];
+  char *argv[] = {"fslave", "--fds", fds, "--control-fd", c, "--status-fd", s, "--trace-fd", t, 0};
+  char *path = near_find("fslave");
+  snprintf(fds, sizeof fds, "%d,%d", sock, sock);
+  snprintf(c, sizeof c, "%d", control);
+  snprintf(s, sizeof s, "%d", status);
+  snprintf(t, sizeof t, "%d", o->trace_fd);
+  for (const int *fd = (const int[]){sock, control, status, o->trace_fd, -1}; *fd >= 0; fd++)
+    set_cloexec(*fd, false);
+  signal(SIGPIPE, SIG_DFL);
+  sigprocmask(SIG_SETMASK, &T.mask, 0);
+  if (path)
+    execv(path, argv);
+  log_line("cannot execute %s: %s", path ? path : "fslave, which is neither beside nexec nor in PATH", strerror(errno));
+  _exit(FAILED);
+}
+
+/* What the terminal sends goes to the whole process group, as it would here; what kill sends to the command. */
+static void forward(int signals, int control)
+{
+  struct signalfd_siginfo si;
+  while (read(signals, &si, sizeof si) == sizeof si) {
+    uint8_t byte = (uint8_t)(si.ssi_signo | (si.ssi_code == SI_KERNEL ? 128 : 0));
+    if (si.ssi_signo != SIGCHLD && write(control, &byte, 1) < 0)
+      log_more("signal %u could not be forwarded: %s", si.ssi_signo, strerror(errno));
+  }
+}
+
+static int ended(pid_t child)
+{
+  int how;
+  if (waitpid(child, &how, WNOHANG) != child)
+    return -1;
+  if (WIFEXITED(how))
+    return WEXITSTATUS(how) ? WEXITSTATUS(how) : FAILED;
+  log_line("fslave was killed by signal %d; the session has ended", WTERMSIG(how));
+  return FAILED;
+}
+
+/* The command's status, a decimal line; -1 if there is none (yet). */
+static int told_status(int fd)
+{
+  char text[16] = {0};
+  ssize_t n = read(fd, text, sizeof text - 1);
+  return n > 0 && strchr(text, '\n') ? atoi(text) & 255 : -1;
+}
+
+static int wait_status(pid_t child, int signals, int control, int status)
+{
+  struct pollfd p[] = {{.fd = status, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+  for (;;) {
+    if (poll(p, 2, -1) < 0)
+      continue;
+    int r = p[0].revents & POLLIN ? told_status(status) : -1;
+    if (r >= 0) {
+      poll(&(struct pollfd){.fd = status}, 1, LINGER_MS);
+      return r;
+    }
+    forward(signals, control);
+    if (p[0].revents & POLLHUP)
+      p[0].fd = -1;
+    r = ended(child);
+    if (r >= 0)
+      return r;
+  }
+}
+
+static int run(const struct options *o, int sock)
+{
+  int control[2], status[2], signals = block_signals();
+  if (signals < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) || pipe2(status, O_CLOEXEC))
+    fail(FAILED, "no descriptors: %s", strerror(errno));
+  terminal_save();
+  pid_t child = fork();
+  if (child < 0)
+    fail(FAILED, "cannot fork: %s", strerror(errno));
+  if (!child)
+    exec_fslave(o, sock, control[1], status[1]);
+  close(sock);
+  close(control[1]);
+  close(status[1]);
+  int result = wait_status(child, signals, control[0], status[0]);
+  terminal_restore();
+  return result;
+}
+
+int main(int argc, char **argv)
+{
+  static struct options o = {.trace_fd = STDERR_FILENO};
+  static struct secret s;
+  log_name("nexec");
+  read_options(&o, argc, argv);
+  const char *path = o.secret ? o.secret : secret_path();
+  if (!path)
+    fail(FAILED, "no secret: HOME is not set; use --secret-file");
+  int sock = connect_to(o.host);
+  if (!secret_read(path, false, &s))
+    return FAILED;
+  agree(&o, sock, &s);
+  return run(&o, sock);
+}

@@ -1,0 +1,440 @@
+/*
+ * Open files of the slave: the hub's own account of every handle, its placeholder, its end, its late failures.
+ *
+ * Owns h->files and the placeholders' watches. Nobody holds a placeholder file but programs (or messages on their way
+ * to us): its inode dies with the last of them, and that is how we learn of the last close. Must never keep one open,
+ * and must never close a handle ahead of a message that speaks of it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/io.h"
+#include "hub/internal.h"
+
+#define ENDS_MAX 64
+
+static struct hstate *state_of(struct hub *h, const struct file *f)
+{
+  return &h->s->handles[HANDLE_INDEX(f->handle) & (SESSION_HANDLES - 1)];
+}
+
+static bool state_is(struct hub *h, const struct file *f)
+{
+  return __atomic_load_n(&state_of(h, f)->handle, __ATOMIC_ACQUIRE) == f->handle;
+}
+
+struct file *file_at(struct hub *h, uint32_t handle)
+{
+  uint32_t i = HANDLE_INDEX(handle);
+  struct file *f = i < SESSION_HANDLES ? h->files[i] : 0;
+  return f && f->handle == handle ? f : 0;
+}
+
+static struct file *file_new(struct hub *h, uint32_t handle, uint32_t ctx)
+{
+  uint32_t i = HANDLE_INDEX(handle);
+  if (!i || i >= SESSION_HANDLES || h->files[i])
+    return 0;
+  struct file *f = calloc(1, sizeof *f);
+  if (!f)
+    return 0;
+  *f = (struct file){.handle = handle, .ctx = ctx, .wd = -1, .sock = -1};
+  h->files[i] = f;
+  return f;
+}
+
+struct file *file_fixed(struct hub *h, uint32_t handle, uint32_t kind, uint32_t flags, uint64_t dev, uint64_t ino)
+{
+  struct file *f = file_new(h, handle, 0);
+  if (!f)
+    return 0;
+  f->answered = f->known = true;
+  f->kind = kind;
+  f->flags = flags;
+  f->dev = dev;
+  f->ino = ino;
+  return f;
+}
+
+/* ---- opening ---- */
+
+/* For people only, so what does not fit is cut. */
+static char *name_of(struct hub *h, uint32_t base, const uint8_t *path, uint32_t n)
+{
+  char text[WIRE_PATH_MAX + 256];
+  const struct file *b = file_at(h, base);
+  if (base == H_ROOT || (b && b->path))
+    snprintf(text, sizeof text, "%s/%.*s", b ? b->path : "", (int)n, (const char *)path + (n && *path == '/'));
+  else
+    snprintf(text, sizeof text, "%.*s", (int)n, (const char *)path);
+  return strdup(text);
+}
+
+/* base, path, flags, mode, handle; the body has been checked. */
+int file_opening(struct hub *h, const struct message *m)
+{
+  struct rbuf r = {m->body, m->body + m->n, false};
+  uint32_t n, base = (uint32_t)get_u64(&r);
+  const uint8_t *path = get_blob(&r, &n, WIRE_PATH_MAX);
+  get_u64(&r);
+  get_u64(&r);
+  uint64_t handle = get_u64(&r);
+  if (r.bad || handle >= H_NONE || HANDLE_INDEX(handle) < H_FIRST)
+    return -EPROTO;
+  struct file *f = file_new(h, (uint32_t)handle, m->f.ctx);
+  if (!f)
+    return -EPROTO;
+  f->path = name_of(h, base, path, n);
+  h->calls[m->f.tag].handle = f->handle;
+  return 0;
+}
+
+void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *body, uint32_t n)
+{
+  struct file *f = file_at(h, handle);
+  if (!f)
+    return;
+  if (result < 0) {
+    file_forget(h, f);
+    return;
+  }
+  struct rbuf r = {body, body + n, false};
+  struct wire_attr a;
+  uint64_t kind = get_u64(&r);
+  get_attr(&r, &a);
+  uint64_t flags = get_u64(&r);
+  f->answered = true;
+  if (r.bad)
+    return;
+  f->known = true;
+  f->kind = (uint32_t)kind;
+  f->flags = (uint32_t)flags;
+  f->dev = a.dev;
+  f->ino = a.ino;
+}
+
+/* ---- placeholders ---- */
+
+static struct file **wd_bucket(struct hub *h, int wd)
+{
+  return &h->by_wd[(unsigned)wd % WD_BUCKETS];
+}
+
+static void wd_forget(struct hub *h, struct file *f)
+{
+  struct file **at = wd_bucket(h, f->wd);
+  while (*at && *at != f)
+    at = &(*at)->next_wd;
+  if (*at)
+    *at = f->next_wd;
+  f->wd = -1;
+}
+
+static int place_file(struct hub *h, struct file *f, int fd)
+{
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  f->wd = inotify_add_watch(h->inotify, path, IN_DELETE_SELF);
+  if (f->wd < 0)
+    return -errno;
+  f->next_wd = *wd_bucket(h, f->wd);
+  *wd_bucket(h, f->wd) = f;
+  f->placed = true;
+  close(fd);
+  return 0;
+}
+
+static int place_stream(struct hub *h, struct file *f, int fd)
+{
+  struct epoll_event e = {.events = EPOLLRDHUP, .data.u32 = f->handle};
+  if (set_nonblocking(fd) || epoll_ctl(h->ends, EPOLL_CTL_ADD, fd, &e))
+    return -errno;
+  f->sock = fd;
+  f->placed = true;
+  return 0;
+}
+
+int file_place_fd(struct hub *h, struct file *f, int fd)
+{
+  int domain;
+  socklen_t n = sizeof domain;
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) ? place_file(h, f, fd) : place_stream(h, f, fd);
+}
+
+int file_place(struct hub *h, const struct message *m)
+{
+  struct rbuf r = {m->body, m->body + m->n, false};
+  uint64_t handle = get_u64(&r);
+  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  if (!f || f->placed || m->fd < 0)
+    return -EPROTO;
+  return file_place_fd(h, f, m->fd);
+}
+
+/* ---- ends ---- */
+
+static void add_late(struct hub *h, int err, const char *path)
+{
+  size_t n = strlen(path) + 1;
+  struct late *l = malloc(sizeof *l + n);
+  if (!l)
+    return;
+  l->err = err;
+  memcpy(l->path, path, n);
+  l->next = h->late;
+  h->late = l;
+}
+
+int file_take_late(struct hub *h, const struct file *f)
+{
+  return state_is(h, f) ? __atomic_exchange_n(&state_of(h, f)->late, 0, __ATOMIC_SEQ_CST) : 0;
+}
+
+/* A reader that left is no failure of ours: who writes on after that is told by the next write. */
+static void collect_late(struct hub *h, struct file *f)
+{
+  int err = file_take_late(h, f);
+  if (err < 0 && err != -EPIPE)
+    add_late(h, err, f->path ? f->path : "an open file");
+}
+
+void files_collect_late(struct hub *h)
+{
+  for (uint32_t i = 0; i < SESSION_HANDLES; i++)
+    if (h->files[i])
+      collect_late(h, h->files[i]);
+}
+
+static void unlink_closing(struct hub *h, struct file *f)
+{
+  struct file **at = &h->closing;
+  while (*at && *at != f)
+    at = &(*at)->next_closing;
+  if (*at)
+    *at = f->next_closing;
+}
+
+void file_forget(struct hub *h, struct file *f)
+{
+  if (f->wd >= 0)
+    wd_forget(h, f);
+  if (f->sock >= 0)
+    close(f->sock);
+  unlink_closing(h, f);
+  collect_late(h, f);
+  uint32_t handle = f->handle;
+  __atomic_compare_exchange_n(&state_of(h, f)->handle, &handle, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+  h->files[HANDLE_INDEX(f->handle)] = 0;
+  free(f->lockers);
+  free(f->path);
+  free(f);
+}
+
+void file_close(struct hub *h, struct file *f)
+{
+  /* What was late is told there at the very end. */
+  bool last_words = f->handle == H_STDERR && !h->exit_sent && !h->over;
+  if (last_words || store_needs(h, f)) {
+    f->kept = true;
+    unlink_closing(h, f);
+    return;
+  }
+  uint8_t body[8];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, f->handle);
+  hub_post(h, OP_close, f->ctx, &w, body);
+  file_forget(h, f);
+}
+
+static void closes(struct hub *h, struct file *f)
+{
+  for (const struct file *c = h->closing; c; c = c->next_closing)
+    if (c == f)
+      return;
+  f->next_closing = h->closing;
+  h->closing = f;
+}
+
+static void read_ends(struct hub *h)
+{
+  struct epoll_event e[ENDS_MAX];
+  int n = epoll_wait(h->ends, e, ENDS_MAX, 0);
+  for (int i = 0; i < n; i++) {
+    struct file *f = file_at(h, e[i].data.u32);
+    if (!f || f->sock < 0)
+      continue;
+    epoll_ctl(h->ends, EPOLL_CTL_DEL, f->sock, 0);
+    closes(h, f);
+  }
+}
+
+static void wd_event(struct hub *h, int wd, uint32_t mask)
+{
+  if (store_event(h, wd))
+    return;
+  struct file *f = *wd_bucket(h, wd);
+  while (f && f->wd != wd)
+    f = f->next_wd;
+  if (!f || !(mask & (IN_DELETE_SELF | IN_IGNORED)))
+    return;
+  wd_forget(h, f);
+  closes(h, f);
+}
+
+/* Events were lost: the kernel's list of what is still watched says which files have ended. */
+static void find_lost_ends(struct hub *h)
+{
+  char path[64];
+  size_t n;
+  snprintf(path, sizeof path, "/proc/self/fdinfo/%d", h->inotify);
+  char *text = read_file(path, 256u << 20, &n);
+  for (uint32_t i = 0; text && i < SESSION_HANDLES; i++) {
+    struct file *f = h->files[i];
+    if (!f || f->wd < 0)
+      continue;
+    char line[32];
+    snprintf(line, sizeof line, "inotify wd:%x ", (unsigned)f->wd);
+    if (!strstr(text, line))
+      wd_event(h, f->wd, IN_IGNORED);
+  }
+  free(text);
+}
+
+static void read_inotify(struct hub *h)
+{
+  _Alignas(struct inotify_event) char buf[16384];
+  ssize_t n;
+  while ((n = read(h->inotify, buf, sizeof buf)) > 0)
+    for (char *at = buf; at < buf + n;) {
+      const struct inotify_event *e = (const struct inotify_event *)at;
+      if (e->mask & IN_Q_OVERFLOW)
+        find_lost_ends(h);
+      else
+        wd_event(h, e->wd, e->mask);
+      at += sizeof *e + e->len;
+    }
+}
+
+void files_read_closes(struct hub *h)
+{
+  read_inotify(h);
+  read_ends(h);
+}
+
+/* ---- streams ---- */
+
+void file_window(struct hub *h, uint32_t handle, uint64_t written)
+{
+  struct file *f = file_at(h, handle);
+  if (!f || !state_is(h, f))
+    return;
+  struct hstate *s = state_of(h, f);
+  __atomic_store_n(&s->written, written, __ATOMIC_SEQ_CST);
+  futex_wake((const uint32_t *)&s->written, INT_MAX);
+}
+
+/* One byte in the pair, and no second before it is taken, makes the program's end readable. */
+static void make_readable(const struct file *f)
+{
+  int unread = 0;
+  if (f->sock < 0 || (!ioctl(f->sock, SIOCOUTQ, &unread) && unread))
+    return;
+  /* It cannot be full, and that nobody is left to read it is told by the end's event. */
+  if (send(f->sock, "r", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    return;
+}
+
+void file_ready(struct hub *h, uint32_t handle, uint64_t events)
+{
+  struct file *f = file_at(h, handle);
+  if (!f || !state_is(h, f))
+    return;
+  struct hstate *s = state_of(h, f);
+  __atomic_store_n(&s->ready, (uint32_t)events, __ATOMIC_SEQ_CST);
+  __atomic_fetch_and(&s->armed, ~(uint32_t)events, __ATOMIC_SEQ_CST);
+  if (events & (POLLIN | POLLPRI | POLLHUP | POLLERR | POLLRDHUP))
+    make_readable(f);
+  futex_wake(&s->ready, INT_MAX);
+}
+
+/* Who waits for room in a window looks again. */
+void files_wake_all(struct hub *h)
+{
+  for (uint32_t i = 0; i < SESSION_HANDLES; i++)
+    if (h->files[i] && state_is(h, h->files[i]))
+      futex_wake((const uint32_t *)&h->s->handles[i].written, INT_MAX);
+}
+
+void file_late(struct hub *h, uint32_t handle, int64_t result)
+{
+  struct file *f = file_at(h, handle);
+  if (!f || !state_is(h, f)) {
+    if (result != -EPIPE)
+      add_late(h, (int)result, "a closed file");
+    return;
+  }
+  int32_t none = 0;
+  __atomic_compare_exchange_n(&state_of(h, f)->late, &none, (int32_t)result, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+/* ---- record locks, and what a dead process leaves ---- */
+
+void file_locked(struct file *f, uint32_t ctx)
+{
+  for (unsigned i = 0; i < f->nlockers; i++)
+    if (f->lockers[i] == ctx)
+      return;
+  uint32_t *more = realloc(f->lockers, (f->nlockers + 1) * sizeof *more);
+  if (!more)
+    return;
+  f->lockers = more;
+  f->lockers[f->nlockers++] = ctx;
+}
+
+static void unlock_all(struct hub *h, const struct file *f, uint32_t ctx)
+{
+  uint8_t body[8 + 8 + 8 + 4 + 40];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, f->handle);
+  put_u64(&w, LINUX_F_SETLK);
+  put_u64(&w, IOA_INOUT);
+  put_u32(&w, 40);
+  put_u64(&w, LINUX_F_UNLCK);
+  for (int i = 0; i < 4; i++) /* whence, start, len, pid: the whole file */
+    put_u64(&w, 0);
+  hub_post(h, OP_fcntl, ctx, &w, body);
+}
+
+static void unlock_of(struct hub *h, struct file *f, uint32_t ctx)
+{
+  for (unsigned i = 0; i < f->nlockers; i++)
+    if (f->lockers[i] == ctx) {
+      f->lockers[i] = f->lockers[--f->nlockers];
+      unlock_all(h, f, ctx);
+      return;
+    }
+}
+
+void files_of_dead(struct hub *h, uint32_t ctx)
+{
+  for (uint32_t i = H_FIRST; i < SESSION_HANDLES; i++) {
+    struct file *f = h->files[i];
+    if (!f)
+      continue;
+    unlock_of(h, f, ctx);
+    if (f->ctx == ctx && f->answered && !f->placed)
+      file_close(h, f);
+  }
+}

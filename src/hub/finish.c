@@ -1,0 +1,162 @@
+/*
+ * The end of the command and of the session: nothing posted is lost, nothing late is left unsaid.
+ *
+ * Owns the order of the last frames: the figures, EXIT, and DONE when the last program has gone.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "hub/internal.h"
+
+#define STATUS_IOERR 74 /* EX_IOERR of sysexits.h */
+#define LINE_MAX_ 4608
+
+/* ---- the figures ---- */
+
+static const struct {
+  enum counter n;
+  const char *text;
+} figures[] = {
+    {N_LOCAL, "calls run by the master's kernel"},
+    {N_MEMORY, "calls answered from memory"},
+    {N_WAITED, "round trips"},
+    {N_POSTED, "calls sent without waiting"},
+    {N_TRAPPED, "calls that came by trap"},
+    {N_REWRITTEN, "calls through rewritten sites"},
+    {N_SITES, "sites rewritten"},
+    {N_PROCESSES, "processes"},
+    {N_THREADS, "threads"},
+    {N_EXECS, "programs executed"},
+    {N_SIGNALS, "signals handled"},
+    {N_BYTES_OUT, "bytes to the slave"},
+    {N_BYTES_IN, "bytes from the slave"},
+    {N_FRAMES_OUT, "frames to the slave"},
+    {N_FRAMES_IN, "frames from the slave"},
+    {N_ENOSYS, "calls without a row"},
+};
+
+char *stats_text(const struct hub *h, size_t *n)
+{
+  size_t room = 64 * sizeof figures / sizeof figures[0];
+  char *text = malloc(room);
+  *n = 0;
+  for (unsigned i = 0; text && i < sizeof figures / sizeof figures[0]; i++) {
+    unsigned long v = __atomic_load_n(&h->s->counters[figures[i].n], __ATOMIC_RELAXED);
+    *n += (size_t)snprintf(text + *n, room - *n, "%12lu %s\n", v, figures[i].text);
+  }
+  return text;
+}
+
+static void tell_stats(struct hub *h)
+{
+  size_t n;
+  char *text = h->o.stats ? stats_text(h, &n) : 0;
+  if (!text)
+    return;
+  struct iovec part = {text, n};
+  if (h->out >= 0)
+    hub_send(h, (struct frame){.type = F_STATS}, &part, 1);
+  else if (writev(STDERR_FILENO, &part, 1) < 0)
+    log_more("the figures could not be written");
+  free(text);
+}
+
+/* ---- late failures ---- */
+
+/* Through the slave's standard error, as the program itself would have said it. */
+static void tell_late(struct hub *h, const struct late *l)
+{
+  char line[LINE_MAX_];
+  uint8_t head[12];
+  int n = snprintf(line, sizeof line, "nexec: %s: %s\n", l->path, strerror(-l->err));
+  size_t len = n < (int)sizeof line ? (size_t)n : sizeof line - 1;
+  struct wbuf w = {head, head + sizeof head, false};
+  put_u64(&w, H_STDERR);
+  put_u32(&w, (uint32_t)len);
+  struct iovec parts[] = {{head, sizeof head}, {line, len}};
+  hub_send(h, (struct frame){.type = F_POST, .op = OP_write}, parts, 2);
+}
+
+static bool tell_all_late(struct hub *h)
+{
+  bool any = false;
+  files_collect_late(h);
+  for (struct late *l = h->late, *next; l; l = next) {
+    next = l->next;
+    tell_late(h, l);
+    free(l);
+    any = true;
+  }
+  h->late = 0;
+  return any;
+}
+
+/* ---- the command ---- */
+
+void command_ended(struct hub *h)
+{
+  siginfo_t info = {0};
+  if (h->status >= 0 || waitid(P_PID, (id_t)h->command, &info, WEXITED | WNOHANG) || !info.si_pid)
+    return;
+  h->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+  epoll_ctl(h->epoll, EPOLL_CTL_DEL, h->command_fd, 0);
+  close(h->command_fd);
+  stores_flush(h);
+  h->barrier = h->seq;
+}
+
+static void send_exit(struct hub *h)
+{
+  if (tell_all_late(h) && !h->status)
+    h->status = STATUS_IOERR;
+  tell_stats(h);
+  hub_send(h, (struct frame){.type = F_EXIT, .result = h->status}, 0, 0);
+  h->result = h->status;
+  h->exit_sent = true;
+  /* Kept open until here for what had to be said. */
+  struct file *f = file_at(h, H_STDERR);
+  if (f && f->kept) {
+    f->kept = false;
+    file_close(h, f);
+  }
+}
+
+/* The stream is closed by the slave, who has read everything then. */
+static void send_done(struct hub *h)
+{
+  uint64_t deadline = now_ms() + 10000;
+  char rest[4096];
+  hub_send(h, (struct frame){.type = F_DONE}, 0, 0);
+  hub_flush(h);
+  while (h->queue.bytes && !h->over && now_ms() < deadline) {
+    struct epoll_event e;
+    epoll_wait(h->epoll, &e, 1, 50);
+    hub_flush(h);
+  }
+  shutdown(h->out, SHUT_WR);
+  close(h->out);
+  h->out = -1;
+  while (now_ms() < deadline && !read_until(h->in, rest, 1, deadline))
+    continue;
+}
+
+void finish_step(struct hub *h)
+{
+  if (h->over || h->status < 0)
+    return;
+  if (!h->exit_sent && h->peer_ack >= h->barrier)
+    send_exit(h);
+  if (!h->exit_sent || !h->requests_ended || h->closing)
+    return;
+  if (h->out >= 0)
+    send_done(h);
+  h->over = true;
+}

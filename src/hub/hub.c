@@ -1,0 +1,347 @@
+/*
+ * The hub's life: the session's memory, its sockets, one loop.
+ *
+ * Owns the event descriptors and the order of a turn: what the slave says, what programs ask, who has ended, what is to
+ * be sent. Must never block outside epoll_wait().
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/io.h"
+#include "base/killall.h"
+#include "base/log.h"
+#include "hub/internal.h"
+
+#define REQUEST_BUFFER (4 << 20)
+#define EVENTS_MAX 64
+#define TICK 1000 /* milliseconds */
+
+int hub_watch(struct hub *h, int fd, uint32_t events, enum source src, uint32_t value)
+{
+  struct epoll_event e = {.events = events, .data.u64 = (uint64_t)src << 32 | value};
+  return epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
+}
+
+static void rewatch(struct hub *h, int fd, uint32_t events, enum source src)
+{
+  struct epoll_event e = {.events = events, .data.u64 = (uint64_t)src << 32};
+  epoll_ctl(h->epoll, EPOLL_CTL_MOD, fd, &e);
+}
+
+/* ---- making one ---- */
+
+/* Nobody can change its size: a program that cut it short would kill everyone who has it mapped. */
+static int make_memory(struct hub *h)
+{
+  h->session_fd = memfd_new("fsyscall-session", false);
+  if (h->session_fd < 0)
+    return h->session_fd;
+  if (ftruncate(h->session_fd, (off_t)SESSION_SIZE) ||
+      fcntl(h->session_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+    return -errno;
+  void *p = mmap(0, SESSION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, h->session_fd, 0);
+  if (p == MAP_FAILED)
+    return -errno;
+  h->memory = p;
+  h->s = p;
+  return 0;
+}
+
+static int make_socket(struct hub *h)
+{
+  int pair[2], on = 1, size = REQUEST_BUFFER;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+    return -errno;
+  h->request = pair[0];
+  h->program_end = pair[1];
+  if (setsockopt(pair[1], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size))
+    setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  return setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) ? -errno : 0;
+}
+
+/* Asked to end: by the supervisor's death (PR_SET_PDEATHSIG), or by a person. */
+static int make_signals(struct hub *h)
+{
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
+  sigprocmask(SIG_BLOCK, &set, 0);
+  signal(SIGPIPE, SIG_IGN);
+  h->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  return h->signals < 0 ? -errno : 0;
+}
+
+static int make_events(struct hub *h)
+{
+  h->epoll = epoll_create1(EPOLL_CLOEXEC);
+  h->ends = epoll_create1(EPOLL_CLOEXEC);
+  h->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  if (h->inotify < 0)
+    return -errno;
+  if (h->epoll < 0 || h->ends < 0)
+    return -errno;
+  int err = make_signals(h);
+  err = err ? err : hub_watch(h, h->request, EPOLLIN, SRC_REQUEST, 0);
+  err = err ? err : hub_watch(h, h->inotify, EPOLLIN, SRC_INOTIFY, 0);
+  err = err ? err : hub_watch(h, h->ends, EPOLLIN, SRC_ENDS, 0);
+  return err ? err : hub_watch(h, h->signals, EPOLLIN, SRC_SIGNAL, 0);
+}
+
+static void fill_head(struct hub *h)
+{
+  struct session *s = h->s;
+  s->magic = SESSION_MAGIC;
+  s->version = WIRE_VERSION;
+  s->flags = h->o.flags;
+  s->id = h->o.id;
+  s->hub_pid = (uint32_t)getpid();
+  s->next_ctx = 2; /* 1 is the command */
+  s->next_handle = s->high_handle = H_FIRST;
+  s->nrules = h->o.rules->n;
+  memcpy(s->rules, h->o.rules->rule, s->nrules * sizeof s->rules[0]);
+  s->facts.master_uid = getuid();
+  s->facts.master_gid = getgid();
+  snprintf(s->facts.tmpdir, sizeof s->facts.tmpdir, "%s", h->o.tmpdir);
+}
+
+struct hub *hub_new(const struct hub_options *o)
+{
+  struct hub *h = calloc(1, sizeof *h);
+  if (!h)
+    return 0;
+  h->o = *o;
+  h->in = h->out = h->command_fd = -1;
+  h->status = -1;
+  h->result = 255;
+  int err = make_memory(h);
+  err = err ? err : make_socket(h);
+  err = err ? err : make_events(h);
+  if (err) {
+    log_line("cannot make a session: %s%s", strerror(-err),
+             err == -EMFILE ? "; has this user too many inotify instances (fs.inotify.max_user_instances)?" : "");
+    free(h);
+    return 0;
+  }
+  fill_head(h);
+  if (o->flags & SF_STANDALONE)
+    facts_local(h);
+  return h;
+}
+
+int hub_connect(struct hub *h, int in, int out)
+{
+  h->in = in;
+  h->out = fcntl(out, F_DUPFD_CLOEXEC, 3); /* of its own, also if both are one */
+  if (h->out < 0 || set_nonblocking(in) || set_nonblocking(h->out)) {
+    log_line("the stream's descriptors are not open");
+    return -EBADF;
+  }
+  int err = hello_exchange(h);
+  err = err ? err : hub_watch(h, h->in, EPOLLIN, SRC_IN, 0);
+  return err ? err : hub_watch(h, h->out, 0, SRC_OUT, 0);
+}
+
+struct session *hub_session(struct hub *h)
+{
+  return h->s;
+}
+
+char **hub_slave_env(struct hub *h)
+{
+  return h->env;
+}
+
+int hub_program_end(const struct hub *h)
+{
+  return h->program_end;
+}
+
+int hub_session_fd(const struct hub *h)
+{
+  return h->session_fd;
+}
+
+/* ---- placeholders of what is inherited ---- */
+
+static int stream_placeholder(struct hub *h, struct file *f, uint64_t *ino)
+{
+  int pair[2];
+  struct stat st;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+    return -errno;
+  int err = fstat(pair[0], &st) ? -errno : file_place_fd(h, f, pair[1]);
+  if (err) {
+    close(pair[0]);
+    close(pair[1]);
+    return err;
+  }
+  *ino = st.st_ino;
+  return pair[0];
+}
+
+/* Placed through a duplicate: who places a file gives its descriptor away. */
+static int file_placeholder(struct hub *h, struct file *f)
+{
+  char name[64];
+  snprintf(name, sizeof name, "fsyscall:%lx:%x", (unsigned long)h->o.id, f->handle);
+  int fd = memfd_new(name, false), copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  int err = fd < 0 ? fd : copy < 0 ? -errno : file_place_fd(h, f, copy);
+  if (err && fd >= 0)
+    close(fd);
+  return err ? err : fd;
+}
+
+static bool is_stream(uint32_t kind)
+{
+  return kind == K_STREAM || kind == K_TTY;
+}
+
+int hub_placeholder(struct hub *h, uint32_t handle)
+{
+  struct file *f = file_at(h, handle);
+  if (!f)
+    return -EBADF;
+  return is_stream(f->kind) ? stream_placeholder(h, f, &h->s->handles[handle].sock_ino) : file_placeholder(h, f);
+}
+
+void hub_give_up(struct hub *h, const char *reason)
+{
+  hub_abort(h, true, "%s", reason);
+}
+
+/* ---- the loop ---- */
+
+/* Programs that wait are answered first, so that none hangs if killing takes its time. */
+static void end_programs(struct hub *h)
+{
+  __atomic_store_n(&h->s->over, 1, __ATOMIC_SEQ_CST);
+  pump(h);
+  slots_fail_all(h);
+  files_wake_all(h);
+  killall_session(h->o.id);
+}
+
+static void take_deaths(struct hub *h, const struct epoll_event *e, int n)
+{
+  for (int i = 0; i < n; i++) {
+    enum source src = (enum source)(e[i].data.u64 >> 32);
+    if (src == SRC_PROCESS)
+      proc_died(h, (pid_t)(uint32_t)e[i].data.u64);
+    else if (src == SRC_COMMAND)
+      command_ended(h);
+  }
+}
+
+static void take_signal(struct hub *h)
+{
+  struct signalfd_siginfo si;
+  if (read(h->signals, &si, sizeof si) == sizeof si)
+    hub_abort(h, true, "the master was told to end (signal %u)", si.ssi_signo);
+}
+
+static void watch_wants(struct hub *h)
+{
+  bool full = h->queue.bytes > QUEUE_MAX;
+  if (full != h->requests_paused) {
+    h->requests_paused = full;
+    rewatch(h, h->request, full ? 0 : EPOLLIN, SRC_REQUEST);
+  }
+  if (h->out >= 0)
+    rewatch(h, h->out, h->out_waits ? EPOLLOUT : 0, SRC_OUT);
+}
+
+static void tick(struct hub *h)
+{
+  uint64_t now = now_ms();
+  if (now < h->tick)
+    return;
+  h->tick = now + TICK;
+  stores_tick(h);
+  slots_sweep(h);
+}
+
+static void turn(struct hub *h)
+{
+  struct epoll_event e[EVENTS_MAX];
+  watch_wants(h);
+  int n = epoll_wait(h->epoll, e, EVENTS_MAX, h->requests_ended && h->out < 0 ? 0 : TICK);
+  for (int i = 0; i < n && !h->over; i++) {
+    enum source src = (enum source)(e[i].data.u64 >> 32);
+    if (src == SRC_IN)
+      stream_read(h);
+    if (src == SRC_SIGNAL)
+      take_signal(h);
+  }
+  bool drained = pump(h);
+  if (drained)
+    take_deaths(h, e, n);
+  stores_acked(h);
+  tick(h);
+  hub_flush(h);
+  if (drained)
+    finish_step(h);
+}
+
+static void request_ended(struct hub *h)
+{
+  static bool done;
+  if (h->requests_ended && !done) {
+    done = true;
+    epoll_ctl(h->epoll, EPOLL_CTL_DEL, h->request, 0);
+  }
+}
+
+/*
+ * Without a slave our parent waits for us as it would for the command. Who goes on serving the rest of the session is a
+ * child; the command was waited for already.
+ */
+static bool leave_rest_to_child(struct hub *h)
+{
+  if (h->o.flags & SF_STANDALONE && h->exit_sent && !h->requests_ended) {
+    pid_t child = fork();
+    if (child > 0)
+      return true;
+    if (!child)
+      h->s->hub_pid = (uint32_t)getpid();
+  }
+  return false;
+}
+
+int hub_run(struct hub *h, pid_t command)
+{
+  bool left = false, asked = false;
+  close(h->program_end);
+  h->program_end = -1;
+  h->command = command;
+  h->command_fd = (int)syscall(SYS_pidfd_open, command, 0);
+  if (h->command_fd < 0 || hub_watch(h, h->command_fd, EPOLLIN, SRC_COMMAND, 0))
+    hub_abort(h, true, "cannot watch the command: %s", strerror(errno));
+  while (!h->over && !left) {
+    turn(h);
+    request_ended(h);
+    if (h->exit_sent && !asked) {
+      asked = true;
+      left = leave_rest_to_child(h);
+    }
+  }
+  if (h->lost)
+    end_programs(h);
+  return h->result;
+}

@@ -1,0 +1,213 @@
+/*
+ * What the hub's parts know of each other.
+ *
+ * hub.c the loop; stream.c frames from and to the slave; request.c messages of programs; slot.c replies; file.c open
+ * files; proc.c processes; store.c contents of shared mappings; hello.c the first frames; finish.c the end.
+ */
+#ifndef HUB_INTERNAL_H
+#define HUB_INTERNAL_H
+
+#include <sys/uio.h>
+
+#include "hub/hub.h"
+#include "proto/codec.h"
+#include "proto/table.h"
+
+/* Wire numbers of the rows, OP_openat and so on. */
+enum wire_row {
+#define SYS(nr, name, handler, args, wire, traits, level, note) OP_##name = wire,
+#include "proto/syscalls.def"
+};
+
+#define QUEUE_MAX (8u << 20) /* above this, no more requests are taken */
+#define LINUX_F_SETLK 6      /* numbers of the wire, those of x86-64 */
+#define LINUX_F_SETLKW 7
+#define LINUX_F_UNLCK 2
+#define LINUX_O_ACCMODE 3
+#define LINUX_O_APPEND 02000
+
+/* ---- queue.c: bytes for the stream ---- */
+struct chunk;
+struct queue {
+  struct chunk *first, *last, *spare;
+  size_t bytes;
+};
+/* Room for `n' bytes (at most FRAME_MAX) at the end; they count as queued. 0 without memory. */
+uint8_t *queue_add(struct queue *q, size_t n);
+/* Writes what the descriptor takes. 0, -EAGAIN (some are left), or another -errno. */
+int queue_write(struct queue *q, int fd);
+
+/* A message of a program, or what is left to do of it. */
+struct message {
+  struct frame f;
+  uint8_t *body;
+  uint32_t n;
+  int fd;    /* that came along, -1: none */
+  pid_t pid; /* who sent it */
+};
+
+/* An open file description on the slave, as the hub itself has seen it made; never read from shared memory. */
+struct file {
+  uint32_t handle;
+  uint32_t ctx;  /* who opened it */
+  bool answered; /* the slave has opened it */
+  bool placed;   /* a placeholder exists, by whose end we learn the file's */
+  bool known;    /* kind, flags, dev, ino are */
+  bool kept;     /* the programs' last close has come; a store still writes through it */
+  uint32_t kind, flags;
+  uint64_t dev, ino;
+  int wd, sock;      /* the placeholder: its inotify watch, or our end of the pair; -1 */
+  uint32_t *lockers; /* contexts that took record locks through it */
+  unsigned nlockers;
+  char *path; /* as it was opened, for people */
+  struct file *next_wd, *next_closing;
+};
+
+struct pending {
+  bool active;
+  bool orphan; /* its process has gone: the slot is freed when the reply comes */
+  uint16_t op;
+  uint32_t ctx, handle /* openat: to be opened */;
+  uint64_t seq;
+};
+
+struct process {
+  pid_t pid;
+  uint32_t ctx;
+  int pidfd;
+  struct process *next;
+};
+
+struct store;
+struct flush;
+struct late {
+  struct late *next;
+  int err;
+  char path[];
+};
+
+#define WD_BUCKETS 1024
+
+struct hub {
+  struct session *s;
+  uint8_t *memory;
+  int session_fd, request, program_end, epoll, ends /* epoll of stream placeholders */, inotify, signals;
+  struct hub_options o;
+  char **env;
+
+  /* stream */
+  int in, out; /* -1: no slave */
+  bool out_waits;
+  struct queue queue;
+  uint64_t seq, peer_seq, peer_ack, acked /* what we told last */;
+  uint8_t *inbuf;
+  uint32_t in_have;
+
+  /* calls and slots */
+  struct pending calls[SESSION_SLOTS];
+  pid_t slot_pid[SESSION_SLOTS];  /* who last sent from it, 0: unused */
+  uint64_t gen_seq[SESSION_GENS]; /* the last change passed on to a file of that counter */
+
+  /* files */
+  struct file *files[SESSION_HANDLES];
+  struct file *by_wd[WD_BUCKETS];
+  struct file *closing;
+  struct late *late;
+
+  struct process *processes;
+  struct store *stores;
+  struct flush *flushes;
+  uint64_t tick; /* now_ms() of the next */
+
+  /* the end */
+  pid_t command;
+  int command_fd, status; /* status -1: still running */
+  uint64_t barrier;
+  bool exit_sent, requests_ended, requests_paused, over, lost;
+  int result;
+};
+
+/* Where an event comes from, in the high half of epoll's data. */
+enum source { SRC_REQUEST, SRC_IN, SRC_OUT, SRC_INOTIFY, SRC_ENDS, SRC_PROCESS, SRC_COMMAND, SRC_SIGNAL };
+int hub_watch(struct hub *h, int fd, uint32_t events, enum source src, uint32_t value);
+
+/* ---- stream.c ---- */
+/* Queues a frame; len, seq and ack are filled in here. Gives its seq. A session without slave drops it. */
+uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int n);
+/* A posted call of the hub's own. */
+uint64_t hub_post(struct hub *h, uint16_t op, uint32_t ctx, const struct wbuf *w, const uint8_t *body);
+void hub_flush(struct hub *h);
+void stream_read(struct hub *h);
+/* The session ends: programs are answered and killed. Says why, to the person here and (if `tell') to the slave. */
+void hub_abort(struct hub *h, bool tell, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- request.c ---- */
+/* Takes what programs have sent and passes it on, closes in their places. True if nothing is left there. */
+bool pump(struct hub *h);
+
+/* ---- slot.c ---- */
+struct slot *slot_at(struct hub *h, uint32_t tag);
+/* The bytes of an out-of-band buffer put in at their place. 0 or -EPROTO. `room': FRAME_MAX bytes. */
+int slot_take_data(struct hub *h, struct message *m, uint8_t *room);
+void slot_reply(struct hub *h, uint32_t tag, int64_t result, uint32_t flags, const uint8_t *body, uint32_t n,
+                uint32_t gen);
+void slot_fail(struct hub *h, uint32_t tag, int err);
+/* The end of a call that the hub itself serves. */
+void slot_complete(struct hub *h, uint32_t tag, int64_t result);
+/* A reply from the slave. 0 or -EPROTO. */
+int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n);
+void slots_of_dead(struct hub *h, pid_t pid);
+void slots_sweep(struct hub *h);
+void slots_fail_all(struct hub *h);
+
+/* ---- file.c ---- */
+struct file *file_at(struct hub *h, uint32_t handle); /* 0 if there is none */
+struct file *file_fixed(struct hub *h, uint32_t handle, uint32_t kind, uint32_t flags, uint64_t dev, uint64_t ino);
+/* 0 or -EPROTO */
+int file_opening(struct hub *h, const struct message *m);
+void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *body, uint32_t n);
+void file_forget(struct hub *h, struct file *f); /* a close has been passed on, or it was never opened */
+int file_place(struct hub *h, const struct message *m);
+int file_place_fd(struct hub *h, struct file *f, int fd);
+void file_close(struct hub *h, struct file *f); /* posts the slave's close */
+void files_read_closes(struct hub *h);          /* fills h->closing */
+void file_window(struct hub *h, uint32_t handle, uint64_t written);
+void file_ready(struct hub *h, uint32_t handle, uint64_t events);
+void file_late(struct hub *h, uint32_t handle, int64_t result);
+void file_locked(struct file *f, uint32_t ctx);
+void files_of_dead(struct hub *h, uint32_t ctx);
+void files_wake_all(struct hub *h);
+int file_take_late(struct hub *h, const struct file *f); /* -errno once, or 0 */
+/* Everything that stayed unreported moves to h->late. */
+void files_collect_late(struct hub *h);
+
+/* ---- proc.c ---- */
+void proc_bind(struct hub *h, const struct message *m);
+void proc_died(struct hub *h, pid_t pid);
+
+/* ---- store.c: shared mappings of files ---- */
+int store_want(struct hub *h, struct message *m); /* W_MAPFD; 0 or -EPROTO */
+struct store *store_of(struct hub *h, const struct file *f);
+/* Posts what programs changed. Without a store it does nothing. */
+void store_flush(struct hub *h, struct store *st);
+int store_flush_call(struct hub *h, const struct message *m); /* W_FLUSH */
+void store_written(struct store *st, uint64_t offset, const void *data, uint32_t n);
+void store_resized(struct store *st, uint64_t size);
+bool store_needs(struct hub *h, const struct file *f); /* it writes through this handle */
+bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* false: not its tag */
+bool store_event(struct hub *h, int wd);
+void stores_flush(struct hub *h);
+void stores_acked(struct hub *h);
+void stores_tick(struct hub *h);
+
+/* ---- finish.c ---- */
+void finish_step(struct hub *h);
+void command_ended(struct hub *h);
+/* Text of the figures, malloc'd; its length in *n. */
+char *stats_text(const struct hub *h, size_t *n);
+
+/* ---- hello.c ---- */
+int hello_exchange(struct hub *h);
+void facts_local(struct hub *h);
+
+#endif

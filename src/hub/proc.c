@@ -1,0 +1,60 @@
+/*
+ * The processes of the session: that they exist, and what has to be done when one has ended.
+ *
+ * Owns a pidfd for each. Must never act on an end before what the process sent has been passed on.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hub/internal.h"
+
+static struct process **find(struct hub *h, pid_t pid)
+{
+  struct process **p = &h->processes;
+  while (*p && (*p)->pid != pid)
+    p = &(*p)->next;
+  return p;
+}
+
+static void end_of(struct hub *h, pid_t pid, uint32_t ctx)
+{
+  slots_of_dead(h, pid);
+  stores_flush(h);
+  files_of_dead(h, ctx);
+}
+
+void proc_bind(struct hub *h, const struct message *m)
+{
+  struct process **known = find(h, m->pid);
+  if (*known) { /* the same process after an exec */
+    (*known)->ctx = m->f.ctx;
+    return;
+  }
+  struct process *p = calloc(1, sizeof *p);
+  if (!p)
+    return;
+  *p = (struct process){.pid = m->pid, .ctx = m->f.ctx, .pidfd = (int)syscall(SYS_pidfd_open, m->pid, 0)};
+  if (p->pidfd < 0 || hub_watch(h, p->pidfd, EPOLLIN, SRC_PROCESS, (uint32_t)m->pid)) {
+    if (p->pidfd >= 0)
+      close(p->pidfd);
+    free(p);
+    end_of(h, m->pid, m->f.ctx);
+    return;
+  }
+  p->next = h->processes;
+  h->processes = p;
+}
+
+void proc_died(struct hub *h, pid_t pid)
+{
+  struct process **at = find(h, pid), *p = *at;
+  if (!p)
+    return;
+  *at = p->next;
+  close(p->pidfd);
+  end_of(h, pid, p->ctx);
+  free(p);
+}

@@ -1,0 +1,125 @@
+/*
+ * The rules that say where a path leads.
+ *
+ * Owns their text form and their order. Must never look at a file system.
+ */
+#include "hub/rules.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[] = {[WHERE_REMOTE] = "remote", [WHERE_LOCAL] = "local", [WHERE_DENY] = "deny"};
+
+const char *where_name(enum where w)
+{
+  return names[w];
+}
+
+static int where_of(const char *word, size_t n)
+{
+  for (int i = 0; i < 3; i++)
+    if (strlen(names[i]) == n && !memcmp(names[i], word, n))
+      return i;
+  return -1;
+}
+
+static struct rule *find(struct rules *r, const char *prefix, size_t len)
+{
+  for (unsigned i = 0; i < r->n; i++)
+    if (r->rule[i].len == len && !memcmp(r->rule[i].prefix, prefix, len))
+      return &r->rule[i];
+  return r->n < SESSION_RULES ? &r->rule[r->n++] : 0;
+}
+
+int rules_add(struct rules *r, enum where where, const char *prefix, size_t len)
+{
+  while (len > 1 && prefix[len - 1] == '/')
+    len--;
+  if (!len || prefix[0] != '/' || memchr(prefix, 0, len))
+    return -EINVAL;
+  if (len >= sizeof r->rule[0].prefix)
+    return -ENAMETOOLONG;
+  struct rule *rule = find(r, prefix, len);
+  if (!rule)
+    return -ENOSPC;
+  *rule = (struct rule){.where = (uint8_t)where, .len = (uint8_t)len};
+  memcpy(rule->prefix, prefix, len);
+  return 0;
+}
+
+static const char *skip_blank(const char *at, const char *end)
+{
+  while (at < end && (*at == ' ' || *at == '\t' || *at == '\r'))
+    at++;
+  return at;
+}
+
+static const char *word_end(const char *at, const char *end)
+{
+  while (at < end && *at != ' ' && *at != '\t' && *at != '\r')
+    at++;
+  return at;
+}
+
+static int read_line(struct rules *r, const char *at, const char *end, bool programs_here)
+{
+  const char *comment = memchr(at, '#', (size_t)(end - at));
+  end = comment ? comment : end;
+  const char *word = skip_blank(at, end), *word_stop = word_end(word, end);
+  if (word == end)
+    return 0;
+  const char *path = skip_blank(word_stop, end), *path_stop = word_end(path, end);
+  size_t n = (size_t)(word_stop - word);
+  int where = n == 8 && !memcmp(word, "programs", 8) ? (programs_here ? WHERE_REMOTE : WHERE_LOCAL) : where_of(word, n);
+  if (where < 0 || skip_blank(path_stop, end) != end)
+    return -EINVAL;
+  return rules_add(r, (enum where)where, path, (size_t)(path_stop - path));
+}
+
+int rules_read(struct rules *r, const char *text, size_t n, bool programs_here)
+{
+  const char *end = text + n;
+  for (int line = 1; text < end; line++) {
+    const char *stop = memchr(text, '\n', (size_t)(end - text));
+    stop = stop ? stop : end;
+    if (read_line(r, text, stop, programs_here))
+      return line;
+    text = stop + 1;
+  }
+  return 0;
+}
+
+int rules_map(struct rules *r, const char *map)
+{
+  const char *eq = strrchr(map, '=');
+  int where = eq ? where_of(eq + 1, strlen(eq + 1)) : -1;
+  return where < 0 ? -EINVAL : rules_add(r, (enum where)where, map, (size_t)(eq - map));
+}
+
+static int longer(const void *a, const void *b)
+{
+  const struct rule *x = a, *y = b;
+  return x->len != y->len ? y->len - x->len : strcmp(x->prefix, y->prefix);
+}
+
+void rules_sort(struct rules *r)
+{
+  qsort(r->rule, r->n, sizeof r->rule[0], longer);
+}
+
+static bool under(const char *path, const struct rule *rule)
+{
+  if (rule->len == 1)
+    return true;
+  return !strncmp(path, rule->prefix, rule->len) && (!path[rule->len] || path[rule->len] == '/');
+}
+
+enum where rules_where(const struct rules *r, const char *path)
+{
+  const struct rule *best = 0;
+  for (unsigned i = 0; i < r->n; i++)
+    if (under(path, &r->rule[i]) && (!best || r->rule[i].len > best->len))
+      best = &r->rule[i];
+  return best ? (enum where)best->where : WHERE_REMOTE;
+}

@@ -1,0 +1,488 @@
+/*
+ * Contents of files that programs have mapped shared: one memfd a file, the same for every program, and a base copy.
+ *
+ * Owns the memfds, the base copies, and the handles through which they are filled and written back. Only bytes (in
+ * words of 8) that differ from the base are written, so that what others change elsewhere in the file stays. Must
+ * never map a contents memfd: a program that cuts it short would kill us.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/io.h"
+#include "hub/internal.h"
+
+#define FILLS 8 /* reads under way for one store */
+#define COMPARE_SIZE (64u << 10)
+#define WORD 8u
+#define FLUSH_EVERY 2000 /* milliseconds */
+#define FLUSH_SHARE 20   /* and at most this part of the time is spent on comparing */
+
+struct waiter {
+  struct waiter *next;
+  int sock;
+};
+
+struct store {
+  struct store *next;
+  uint64_t dev, ino;
+  uint32_t reader, writer; /* handles; H_NONE */
+  int memfd, wd;
+  uint8_t *base;
+  uint64_t size;
+  bool filled, eof, failed;
+  struct {
+    bool active;
+    uint64_t offset;
+    uint32_t left;
+  } fill[FILLS];
+  uint32_t tag; /* of fill[0] */
+  uint64_t next_fill, next_flush, seq /* of the last write posted */;
+  bool asked_state;      /* fill[0] asks for the attributes, ahead of the contents */
+  struct timespec mtime; /* the memfd is given the file's, by which programs know what state it is in */
+  struct waiter *waiters;
+};
+
+/* A W_FLUSH that is answered when the slave has everything. */
+struct flush {
+  struct flush *next;
+  uint32_t tag, writer;
+  uint64_t seq;
+};
+
+static struct store *find(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  struct store *st = h->stores;
+  while (st && (st->dev != dev || st->ino != ino))
+    st = st->next;
+  return st;
+}
+
+struct store *store_of(struct hub *h, const struct file *f)
+{
+  return h->stores && f->known ? find(h, f->dev, f->ino) : 0;
+}
+
+bool store_needs(struct hub *h, const struct file *f)
+{
+  const struct store *st = store_of(h, f);
+  return st && !h->over && (st->reader == f->handle || st->writer == f->handle);
+}
+
+/* ---- contents ---- */
+
+static bool grow_base(struct store *st, uint64_t size)
+{
+  if (size <= st->size)
+    return true;
+  uint8_t *more = realloc(st->base, size);
+  if (!more)
+    return false;
+  memset(more + st->size, 0, size - st->size);
+  st->base = more;
+  st->size = size;
+  return true;
+}
+
+static bool put_both(struct store *st, uint64_t offset, const void *data, uint32_t n)
+{
+  if (offset > INT64_MAX - FRAME_DATA_MAX || !grow_base(st, offset + n))
+    return false;
+  memcpy(st->base + offset, data, n);
+  return pwrite(st->memfd, data, n, (off_t)offset) == (ssize_t)n;
+}
+
+void store_written(struct store *st, uint64_t offset, const void *data, uint32_t n)
+{
+  if (st->filled && !put_both(st, offset == UINT64_MAX ? st->size : offset, data, n))
+    st->failed = true;
+}
+
+void store_resized(struct store *st, uint64_t size)
+{
+  if (size > INT64_MAX || ftruncate(st->memfd, (off_t)size)) {
+    st->failed = true;
+    return;
+  }
+  if (size < st->size)
+    st->size = size;
+  else if (!grow_base(st, size))
+    st->failed = true;
+}
+
+/* ---- writing back ---- */
+
+static void post_range(struct hub *h, struct store *st, uint64_t offset, const uint8_t *data, uint32_t n)
+{
+  uint8_t head[12], tail[8];
+  struct wbuf w = {head, head + sizeof head, false}, t = {tail, tail + sizeof tail, false};
+  put_u64(&w, st->writer);
+  put_u32(&w, n);
+  put_u64(&t, offset);
+  struct iovec parts[] = {{head, sizeof head}, {(void *)(uintptr_t)data, n}, {tail, sizeof tail}};
+  st->seq = hub_send(h, (struct frame){.type = F_POST, .op = OP_pwrite64}, parts, 3);
+}
+
+static uint32_t differ(const uint8_t *now, const uint8_t *base, uint32_t at, uint32_t n, bool want)
+{
+  while (at < n) {
+    uint32_t word = n - at < WORD ? n - at : WORD;
+    if (!memcmp(now + at, base + at, word) != want)
+      break;
+    at += word;
+  }
+  return at < n ? at : n;
+}
+
+/* Runs of words that changed. */
+static bool flush_chunk(struct hub *h, struct store *st, uint64_t offset, const uint8_t *now, uint32_t n)
+{
+  uint8_t *base = st->base + offset;
+  bool any = false;
+  for (uint32_t at = differ(now, base, 0, n, true); at < n;) {
+    uint32_t end = differ(now, base, at, n, false);
+    post_range(h, st, offset + at, now + at, end - at);
+    memcpy(base + at, now + at, end - at);
+    any = true;
+    at = differ(now, base, end, n, true);
+  }
+  return any;
+}
+
+void store_flush(struct hub *h, struct store *st)
+{
+  static uint8_t now[COMPARE_SIZE];
+  bool any = false;
+  if (!st->filled || st->writer == H_NONE || !file_at(h, st->writer))
+    return;
+  uint64_t start = now_ms();
+  for (uint64_t at = 0; at < st->size && !h->over;) {
+    uint64_t want = st->size - at < COMPARE_SIZE ? st->size - at : COMPARE_SIZE;
+    ssize_t n = pread(st->memfd, now, want, (off_t)at);
+    if (n <= 0)
+      break;
+    any |= flush_chunk(h, st, at, now, (uint32_t)n);
+    at += (uint64_t)n;
+  }
+  uint64_t end = now_ms(), pause = (end - start) * FLUSH_SHARE;
+  st->next_flush = end + (pause > FLUSH_EVERY ? pause : FLUSH_EVERY);
+  if (any) {
+    uint32_t gen = file_gen(st->dev, st->ino);
+    h->gen_seq[gen] = st->seq;
+    __atomic_fetch_add(&h->s->gens[gen], 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+void stores_flush(struct hub *h)
+{
+  for (struct store *st = h->stores; st; st = st->next)
+    store_flush(h, st);
+}
+
+/* ---- a store's life ---- */
+
+static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  static uint32_t next_tag = SESSION_SLOTS;
+  struct store *st = calloc(1, sizeof *st);
+  char path[32];
+  if (!st)
+    return 0;
+  *st = (struct store){.dev = dev, .ino = ino, .reader = H_NONE, .writer = H_NONE, .tag = next_tag};
+  int made = memfd_new("fsyscall-contents", false);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", made);
+  /* Opened anew, so that the kernel counts us among its holders; see unused(). */
+  st->memfd = made < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC);
+  st->wd = made < 0 ? -1 : inotify_add_watch(h->inotify, path, IN_CLOSE);
+  if (made >= 0)
+    close(made);
+  if (st->memfd < 0 || st->wd < 0) {
+    if (st->memfd >= 0)
+      close(st->memfd);
+    free(st);
+    return 0;
+  }
+  next_tag = next_tag > UINT32_MAX - 2 * FILLS ? SESSION_SLOTS : next_tag + FILLS;
+  st->next = h->stores;
+  h->stores = st;
+  return st;
+}
+
+static void drop_waiters(struct store *st)
+{
+  for (struct waiter *w = st->waiters, *next; w; w = next) {
+    next = w->next;
+    close(w->sock);
+    free(w);
+  }
+  st->waiters = 0;
+}
+
+static void release(struct hub *h, uint32_t handle)
+{
+  struct file *f = handle == H_NONE ? 0 : file_at(h, handle);
+  if (f && f->kept)
+    file_close(h, f);
+}
+
+static void store_drop(struct hub *h, struct store *st)
+{
+  struct store **at = &h->stores;
+  while (*at != st)
+    at = &(*at)->next;
+  *at = st->next;
+  drop_waiters(st);
+  inotify_rm_watch(h->inotify, st->wd);
+  close(st->memfd);
+  release(h, st->reader);
+  if (st->writer != st->reader)
+    release(h, st->writer);
+  free(st->base);
+  free(st);
+}
+
+/* A write lease is granted to the only holder of a file: no program maps it or has it on its way. */
+static bool unused(const struct store *st)
+{
+  if (fcntl(st->memfd, F_SETLEASE, F_WRLCK))
+    return false;
+  fcntl(st->memfd, F_SETLEASE, F_UNLCK);
+  return true;
+}
+
+bool store_event(struct hub *h, int wd)
+{
+  struct store *st = h->stores;
+  while (st && st->wd != wd)
+    st = st->next;
+  if (!st)
+    return false;
+  if (st->filled && !st->waiters && unused(st)) {
+    store_flush(h, st);
+    store_drop(h, st);
+  }
+  return true;
+}
+
+/* ---- filling ---- */
+
+static void ask(struct hub *h, struct store *st, unsigned i)
+{
+  uint8_t body[24];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, st->reader);
+  put_u64(&w, st->fill[i].left);
+  put_u64(&w, st->fill[i].offset);
+  struct iovec part = {body, sizeof body};
+  hub_send(h, (struct frame){.type = F_CALL, .op = OP_pread64, .tag = st->tag + i}, &part, 1);
+}
+
+static void ask_state(struct hub *h, struct store *st)
+{
+  uint8_t body[8];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, st->reader);
+  struct iovec part = {body, sizeof body};
+  st->asked_state = st->fill[0].active = true;
+  hub_send(h, (struct frame){.type = F_CALL, .op = OP_fstat, .tag = st->tag}, &part, 1);
+}
+
+static void ask_more(struct hub *h, struct store *st)
+{
+  for (unsigned i = 0; i < FILLS; i++) {
+    if (st->fill[i].active || st->eof || st->failed)
+      continue;
+    st->fill[i].active = true;
+    st->fill[i].offset = st->next_fill;
+    st->fill[i].left = FRAME_DATA_MAX;
+    st->next_fill += FRAME_DATA_MAX;
+    ask(h, st, i);
+  }
+}
+
+/* Every program gets an open file of its own, whose end the kernel tells. The 0: nothing is left to be filled. */
+static void answer(struct store *st, int sock)
+{
+  char path[32];
+  uint64_t to_fill = 0;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", st->memfd);
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  send_with_fd(sock, &to_fill, sizeof to_fill, fd);
+  close(fd);
+}
+
+static void filled(struct hub *h, struct store *st)
+{
+  struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->mtime};
+  st->failed |= futimens(st->memfd, times) != 0;
+  st->filled = true;
+  st->next_flush = now_ms() + FLUSH_EVERY;
+  if (st->failed) { /* the waiters see their sockets closed */
+    store_drop(h, st);
+    return;
+  }
+  for (struct waiter *w = st->waiters; w; w = w->next)
+    answer(st, w->sock);
+  drop_waiters(st);
+}
+
+static void took(struct hub *h, struct store *st, unsigned i, int64_t result, const uint8_t *data, uint32_t n)
+{
+  if (result < 0 || (n && !put_both(st, st->fill[i].offset, data, n)))
+    st->failed = true;
+  else if (!n)
+    st->eof = true;
+  st->fill[i].offset += n;
+  st->fill[i].left -= n;
+  st->fill[i].active = n && st->fill[i].left && !st->failed;
+  if (st->fill[i].active)
+    ask(h, st, i);
+  ask_more(h, st);
+  for (unsigned k = 0; k < FILLS; k++)
+    if (st->fill[k].active)
+      return;
+  filled(h, st);
+}
+
+static bool took_state(struct hub *h, struct store *st, int64_t result, const uint8_t *body, uint32_t n)
+{
+  struct rbuf r = {body, body + n, false};
+  struct wire_attr a = {0};
+  st->asked_state = st->fill[0].active = false;
+  if (result >= 0)
+    get_attr(&r, &a);
+  st->mtime = (struct timespec){a.mtime, a.mtime_nsec};
+  st->failed = result < 0;
+  if (st->failed)
+    filled(h, st);
+  else
+    ask_more(h, st);
+  return !r.bad;
+}
+
+bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  struct store *st = h->stores;
+  while (st && f->tag - st->tag >= FILLS)
+    st = st->next;
+  if (!st || !st->fill[f->tag - st->tag].active)
+    return false;
+  unsigned i = f->tag - st->tag;
+  if (st->asked_state)
+    return took_state(h, st, f->result, body, n);
+  struct rbuf r = {body, body + n, false};
+  uint32_t len = 0;
+  const uint8_t *data = f->result < 0 ? 0 : get_blob(&r, &len, st->fill[i].left);
+  if (r.bad)
+    return false;
+  took(h, st, i, f->result, data, len);
+  return true;
+}
+
+static bool wait_filled(struct store *st, struct message *m)
+{
+  struct waiter *w = malloc(sizeof *w);
+  if (!w)
+    return false;
+  *w = (struct waiter){st->waiters, m->fd};
+  st->waiters = w;
+  m->fd = -1;
+  return true;
+}
+
+static void use_handle(struct store *st, const struct file *f)
+{
+  unsigned mode = f->flags & LINUX_O_ACCMODE;
+  if (st->reader == H_NONE && mode != O_WRONLY)
+    st->reader = f->handle;
+  if (st->writer == H_NONE && mode != O_RDONLY)
+    st->writer = f->handle;
+}
+
+/* handle, dev, ino. The numbers are taken from what the hub knows of the handle, not from the program. */
+int store_want(struct hub *h, struct message *m)
+{
+  struct rbuf r = {m->body, m->body + m->n, false};
+  uint64_t handle = get_u64(&r);
+  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  if (!f || !f->known || m->fd < 0)
+    return -EPROTO;
+  struct store *st = find(h, f->dev, f->ino);
+  bool fresh = !st;
+  if (fresh && !(st = store_new(h, f->dev, f->ino)))
+    return 0; /* its socket is closed: the program is told that there is no memory */
+  use_handle(st, f);
+  if (st->filled)
+    answer(st, m->fd);
+  else
+    wait_filled(st, m);
+  if (fresh)
+    ask_state(h, st);
+  return 0;
+}
+
+/* ---- W_FLUSH, and time ---- */
+
+static void flush_wait(struct hub *h, const struct message *m, const struct store *st)
+{
+  struct flush *f = malloc(sizeof *f);
+  if (!f) {
+    slot_complete(h, m->f.tag, -ENOMEM);
+    return;
+  }
+  *f = (struct flush){h->flushes, m->f.tag, st->writer, st->seq};
+  h->flushes = f;
+}
+
+int store_flush_call(struct hub *h, const struct message *m)
+{
+  struct rbuf r = {m->body, m->body + m->n, false};
+  uint64_t dev = get_u64(&r), ino = get_u64(&r);
+  struct pending *c = &h->calls[m->f.tag];
+  if (m->f.type != F_CALL || c->active)
+    return -EPROTO;
+  *c = (struct pending){.active = true, .op = W_FLUSH, .ctx = m->f.ctx};
+  struct store *st = dev || ino ? find(h, dev, ino) : h->stores;
+  if (!st) {
+    slot_complete(h, m->f.tag, 0);
+    return 0;
+  }
+  if (!dev && !ino)
+    stores_flush(h);
+  else
+    store_flush(h, st);
+  flush_wait(h, m, st);
+  stores_acked(h);
+  return 0;
+}
+
+void stores_acked(struct hub *h)
+{
+  for (struct flush **at = &h->flushes; *at;) {
+    struct flush *f = *at;
+    if (f->seq > h->peer_ack) {
+      at = &f->next;
+      continue;
+    }
+    *at = f->next;
+    const struct file *writer = file_at(h, f->writer);
+    slot_complete(h, f->tag, writer ? file_take_late(h, writer) : 0);
+    free(f);
+  }
+}
+
+void stores_tick(struct hub *h)
+{
+  uint64_t now = now_ms();
+  for (struct store *st = h->stores; st; st = st->next)
+    if (st->filled && now >= st->next_flush)
+      store_flush(h, st);
+}

@@ -1,0 +1,236 @@
+/*
+ * The stream to the slave: frames out with their sequence numbers, frames in with theirs checked.
+ *
+ * Owns the queue and the input buffer. Must never act on a field of a frame before it is bounded; a frame that cannot
+ * be right ends the session, never this process.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "hub/internal.h"
+
+#define INPUT_ROOM (4u * FRAME_MAX)
+#define READS_MAX 8  /* a turn, so that programs are heard too */
+#define ACK_EVERY 64 /* frames taken without anything to send: say so */
+
+static void count_bytes(struct hub *h, enum counter n, uint64_t by)
+{
+  __atomic_fetch_add(&h->s->counters[n], by, __ATOMIC_RELAXED);
+}
+
+uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int n)
+{
+  if (h->out < 0 || h->lost)
+    return h->seq;
+  size_t len = sizeof f;
+  for (int i = 0; i < n; i++)
+    len += parts[i].iov_len;
+  uint8_t *at = queue_add(&h->queue, len);
+  if (!at) {
+    hub_abort(h, false, "out of memory");
+    return h->seq;
+  }
+  f.len = (uint32_t)len;
+  f.seq = f.type == F_ACK ? 0 : ++h->seq;
+  f.ack = h->acked = h->peer_seq;
+  frame_put(at, &f);
+  at += sizeof f;
+  for (int i = 0; i < n; i++) {
+    if (parts[i].iov_len)
+      memcpy(at, parts[i].iov_base, parts[i].iov_len);
+    at += parts[i].iov_len;
+  }
+  count_bytes(h, N_FRAMES_OUT, 1);
+  count_bytes(h, N_BYTES_OUT, len);
+  return h->seq;
+}
+
+uint64_t hub_post(struct hub *h, uint16_t op, uint32_t ctx, const struct wbuf *w, const uint8_t *body)
+{
+  struct iovec part = {(void *)(uintptr_t)body, (size_t)(w->at - body)};
+  return hub_send(h, (struct frame){.type = F_POST, .op = op, .ctx = ctx}, &part, 1);
+}
+
+void hub_flush(struct hub *h)
+{
+  if (h->out < 0 || h->lost)
+    return;
+  if (h->peer_seq - h->acked >= ACK_EVERY && !h->queue.bytes)
+    hub_send(h, (struct frame){.type = F_ACK}, 0, 0);
+  int err = queue_write(&h->queue, h->out);
+  if (err && err != -EAGAIN)
+    hub_abort(h, false, "the connection to the slave broke: %s", strerror(-err));
+  h->out_waits = err == -EAGAIN;
+}
+
+static void say_to_slave(struct hub *h, const char *line)
+{
+  struct iovec part = {(void *)(uintptr_t)line, strlen(line)};
+  hub_send(h, (struct frame){.type = F_ABORT}, &part, 1);
+  hub_flush(h);
+}
+
+void hub_abort(struct hub *h, bool tell, const char *format, ...)
+{
+  char line[512];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(line, sizeof line, format, args);
+  va_end(args);
+  if (h->over)
+    return;
+  h->over = true;
+  h->result = 255;
+  log_line("session ended: %s", line);
+  if (tell)
+    say_to_slave(h, line);
+  h->lost = true;
+}
+
+/* ---- frames in ---- */
+
+static int take_window(struct hub *h, const struct frame *f, struct rbuf *r)
+{
+  uint32_t handle = (uint32_t)get_u64(r);
+  uint64_t v = get_u64(r);
+  if (r->bad || r->at != r->end)
+    return -EPROTO;
+  if (f->type == F_WINDOW)
+    file_window(h, handle, v);
+  else
+    file_ready(h, handle, v);
+  return 0;
+}
+
+static int take_late(struct hub *h, const struct frame *f, struct rbuf *r)
+{
+  uint32_t handle = (uint32_t)get_u64(r);
+  if (r->bad || f->result >= 0 || f->result < -4095)
+    return -EPROTO;
+  file_late(h, handle, f->result);
+  return 0;
+}
+
+static int take_invalid(struct hub *h, struct rbuf *r)
+{
+  while (!r->bad && r->at != r->end) {
+    uint64_t dev = get_u64(r), ino = get_u64(r);
+    if (!r->bad)
+      __atomic_fetch_add(&h->s->gens[file_gen(dev, ino)], 1, __ATOMIC_SEQ_CST);
+  }
+  return r->bad ? -EPROTO : 0;
+}
+
+static int take_signal(struct hub *h, const struct frame *f)
+{
+  if (f->result < 1 || f->result > 64)
+    return -EPROTO;
+  if (h->command > 0 && h->status < 0)
+    kill(f->op ? -h->command : h->command, (int)f->result);
+  return 0;
+}
+
+static int take_winsize(struct hub *h, struct rbuf *r)
+{
+  if (r->end - r->at != 32)
+    return -EPROTO;
+  if (h->command > 0 && h->status < 0)
+    kill(-h->command, SIGWINCH);
+  return 0;
+}
+
+static int take_abort(struct hub *h, const uint8_t *body, uint32_t n)
+{
+  char line[256];
+  size_t len = n < sizeof line ? n : sizeof line - 1;
+  for (size_t i = 0; i < len; i++)
+    line[i] = body[i] >= ' ' && body[i] < 127 ? (char)body[i] : ' ';
+  line[len] = 0;
+  hub_abort(h, false, "%s", n ? line : "the slave ended it");
+  return 0;
+}
+
+static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  struct rbuf r = {body, body + n, false};
+  switch (f->type) {
+  case F_REPLY:
+    return reply_take(h, f, body, n);
+  case F_ACK:
+    return n ? -EPROTO : 0;
+  case F_LATE:
+    return take_late(h, f, &r);
+  case F_WINDOW:
+  case F_READY:
+    return take_window(h, f, &r);
+  case F_INVALID:
+    return take_invalid(h, &r);
+  case F_SIGNAL:
+    return take_signal(h, f);
+  case F_WINSIZE:
+    return take_winsize(h, &r);
+  case F_ABORT:
+    return take_abort(h, body, n);
+  default:
+    return -EPROTO;
+  }
+}
+
+static int take_frame(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  bool counted = f->type != F_ACK;
+  if ((counted ? f->seq != h->peer_seq + 1 : f->seq != 0) || f->ack < h->peer_ack || f->ack > h->seq)
+    return -EPROTO;
+  if (counted)
+    h->peer_seq++;
+  h->peer_ack = f->ack;
+  count_bytes(h, N_FRAMES_IN, 1);
+  return dispatch(h, f, body, n);
+}
+
+static void take_frames(struct hub *h)
+{
+  uint32_t at = 0;
+  while (!h->over && h->in_have - at >= sizeof(struct frame)) {
+    struct frame f;
+    bool good = frame_get(&f, h->inbuf + at);
+    if (good && h->in_have - at < f.len)
+      break;
+    if (!good || take_frame(h, &f, h->inbuf + at + sizeof f, f.len - (uint32_t)sizeof f)) {
+      hub_abort(h, true, "malformed frame from the slave (type %u, operation %u)", f.type, f.op);
+      return;
+    }
+    at += f.len;
+  }
+  h->in_have -= at;
+  memmove(h->inbuf, h->inbuf + at, h->in_have);
+}
+
+/* The end of the stream is an error here: the slave leaves only after F_DONE, when nobody reads any more. */
+void stream_read(struct hub *h)
+{
+  if (!h->inbuf && !(h->inbuf = malloc(INPUT_ROOM))) {
+    hub_abort(h, true, "out of memory");
+    return;
+  }
+  for (int i = 0; i < READS_MAX && !h->over; i++) {
+    ssize_t n = read(h->in, h->inbuf + h->in_have, INPUT_ROOM - h->in_have);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0 && errno == EAGAIN)
+      return;
+    if (n <= 0) {
+      hub_abort(h, false, "the connection to the slave broke%s%s", n ? ": " : "", n ? strerror(errno) : "");
+      return;
+    }
+    h->in_have += (uint32_t)n;
+    count_bytes(h, N_BYTES_IN, (uint64_t)n);
+    take_frames(h);
+  }
+}
