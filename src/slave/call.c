@@ -79,6 +79,8 @@ long sys(long nr, const uint64_t a[6])
 static int take_handle(struct call *c, uint64_t num, uint64_t *fd)
 {
   struct handle *h = handle_get(num);
+  if (!c->nhandles)
+    c->num = num;
   if (!h)
     return -EBADF;
   c->h[c->nhandles++] = h;
@@ -411,9 +413,12 @@ long do_utimensat(struct call *c)
   return r;
 }
 
+/* Without the call's own reference, so that what close() says is known here. */
 long do_close(struct call *c)
 {
-  return handle_close(c->h[0]->num, c->f.ctx);
+  handle_put(c->h[0]);
+  c->nhandles = 0;
+  return handle_close(c->num, c->f.ctx);
 }
 
 /* ---- a whole call ---- */
@@ -460,8 +465,8 @@ static void answer_post(struct call *c, long r)
   if (r >= 0)
     return;
   uint64_t num = c->row->wire == OP_openat ? c->a[4] : H_NONE;
-  if (c->row->args[0] == 'H' && c->nhandles)
-    num = c->h[0]->num;
+  if (c->row->args[0] == 'H')
+    num = c->num;
   out_note(F_LATE, c->f.op, r == CALL_LEFT ? -EXDEV : r, &num, 1);
 }
 

@@ -178,7 +178,7 @@ static void take(const struct frame *f, const uint8_t *body)
   if (!takes[f->type])
     broken("the master sent a message of type %u", f->type);
   else if (!V.greeted && f->type != F_HELLO && f->type != F_ABORT)
-    broken("what came is not fsyscall's protocol");
+    broken("the master did not greet");
   else if (f->type != F_ACK && f->seq != V.seq + 1)
     broken("a message of the master is missing");
   else
@@ -189,14 +189,25 @@ static void take(const struct frame *f, const uint8_t *body)
   out_applied(f->seq, f->len);
 }
 
+/* A stranger may stop after a few bytes and wait for an answer. */
+static bool strange(void)
+{
+  uint8_t head[sizeof(struct frame)] = {0};
+  struct frame f;
+  memcpy(head, V.in, V.have < sizeof head ? V.have : sizeof head);
+  return !V.greeted && V.have > 4 && (!frame_get(&f, head) || (f.type != F_HELLO && f.type != F_ABORT));
+}
+
 /* Takes every whole frame that has come. */
 static void take_all(void)
 {
   size_t at = 0;
+  if (strange())
+    broken("what came is not fsyscall's protocol");
   while (!V.over && V.have - at >= sizeof(struct frame)) {
     struct frame f;
     if (!frame_get(&f, V.in + at)) {
-      broken(V.greeted ? "malformed message from the master" : "what came is not fsyscall's protocol");
+      broken("malformed message from the master");
       return;
     }
     if (f.len > V.have - at)

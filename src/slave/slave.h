@@ -136,6 +136,7 @@ struct call {
   uint64_t a[6];
   struct handle *h[3]; /* references held; H arguments first */
   unsigned nhandles;
+  uint64_t num; /* number of the first, open or not */
   struct call_path path[2];
   struct spot at[2]; /* where they lead, after call_walk() */
   unsigned npaths, nspots;

@@ -47,7 +47,7 @@ static struct {
   struct watch w[WATCHES_MAX];
   unsigned nstale;                 /* given up, not yet told */
   uint64_t stale[4 * WATCHES_MAX]; /* pairs; room for a full table on top of what take_events() lets gather */
-} I; /* zeroed by the loader: a quarter of a megabyte need not be in the file */
+} I;                               /* zeroed by the loader: a quarter of a megabyte need not be in the file */
 
 bool watch_start(void)
 {

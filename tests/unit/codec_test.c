@@ -1,6 +1,6 @@
 /*
- * The codec: what is written is read again, for the request of every row that travels; whatever is cut short or too long
- * is refused.
+ * The codec: what is written is read again, for the request of every row that travels; whatever is cut short or too
+ * long is refused.
  */
 #include <string.h>
 
@@ -173,8 +173,15 @@ static void facts(void **state)
 static void headers(void **state)
 {
   (void)state;
-  struct frame a = {.len = FRAME_MAX, .type = F_REPLY, .flags = FF_EOF, .op = 63, .tag = 0x01020304, .ctx = 9,
-                    .seq = 1ull << 40, .ack = 77, .result = -2};
+  struct frame a = {.len = FRAME_MAX,
+                    .type = F_REPLY,
+                    .flags = FF_EOF,
+                    .op = 63,
+                    .tag = 0x01020304,
+                    .ctx = 9,
+                    .seq = 1ull << 40,
+                    .ack = 77,
+                    .result = -2};
   struct frame b;
   frame_put(buf, &a);
   assert_true(frame_get(&b, buf));

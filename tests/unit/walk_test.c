@@ -73,12 +73,12 @@ static int walked(const char *path, unsigned flags, struct stat *st)
 }
 
 static const char *const paths[] = {
-    "file",      "a",          "a/",        "a/b/file",    "a/b/file/", "a//b///file", "./a/./b",     "a/..",
-    "a/b/..",    "a/../file",  "rel",       "rel/",        "rel/file",  "rel/..",      "rel/../b",    "a/up",
-    "a/up/",     "dangling",   "dangling/", "dangling/x",  "loop1",     "loop1/x",     "chain",       "chain/",
-    "slashed",   "slashed/",   "tofile",    "tofile/",     "tofile/x",  "abs",         "abs/b/file",  "abs/../file",
-    "missing",   "missing/x",  "file/x",    "file/..",     "file/.",    "a/.",         "a/b/./file",  ".",
-    "..",        "./",         "../..",     "/",           "//",        "/..",         "/tmp",        "/tmp/../tmp/",
+    "file",      "a",          "a/",        "a/b/file",    "a/b/file/", "a//b///file", "./a/./b",    "a/..",
+    "a/b/..",    "a/../file",  "rel",       "rel/",        "rel/file",  "rel/..",      "rel/../b",   "a/up",
+    "a/up/",     "dangling",   "dangling/", "dangling/x",  "loop1",     "loop1/x",     "chain",      "chain/",
+    "slashed",   "slashed/",   "tofile",    "tofile/",     "tofile/x",  "abs",         "abs/b/file", "abs/../file",
+    "missing",   "missing/x",  "file/x",    "file/..",     "file/.",    "a/.",         "a/b/./file", ".",
+    "..",        "./",         "../..",     "/",           "//",        "/..",         "/tmp",       "/tmp/../tmp/",
     "rel/./../", "a/b/file/.", "abs/up",    "abs//b/../up"};
 
 static void as_the_kernel(void **state)
@@ -90,7 +90,8 @@ static void as_the_kernel(void **state)
       int want = native(paths[i], follow, &a);
       int got = walked(paths[i], follow ? WALK_FOLLOW : 0, &b);
       if (want != got || (!want && (a.st_dev != b.st_dev || a.st_ino != b.st_ino)))
-        fail_msg("%s (%s): the kernel says %d, the walk %d", paths[i], follow ? "following" : "not following", want, got);
+        fail_msg("%s (%s): the kernel says %d, the walk %d", paths[i], follow ? "following" : "not following", want,
+                 got);
     }
 }
 
@@ -230,8 +231,9 @@ static void rules(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(as_the_kernel), cmocka_unit_test(long_names), cmocka_unit_test(forty_links),
-      cmocka_unit_test(what_is_made),  cmocka_unit_test(creating),   cmocka_unit_test(empty_path),
+      cmocka_unit_test(as_the_kernel), cmocka_unit_test(long_names),
+      cmocka_unit_test(forty_links),   cmocka_unit_test(what_is_made),
+      cmocka_unit_test(creating),      cmocka_unit_test(empty_path),
       cmocka_unit_test(magic_links),   cmocka_unit_test(no_descriptor_is_left),
       cmocka_unit_test(rules),
   };
