@@ -25,17 +25,21 @@ static bool under(const char *path, size_t n, const char *prefix, size_t len)
   return n >= len && (path[len] == '/' || path[len] == 0) && !memcmp(path, prefix, len);
 }
 
-/* `path' is absolute without `.' and `..', "" for the root. */
-static enum where where_of(const char *path, size_t n)
+/* `path' is absolute without `.' and `..', "" for the root. 0: no rule, which means remote. */
+static const struct rule *rule_of(const char *path, size_t n)
 {
-  if (standalone())
-    return WHERE_LOCAL;
   for (uint32_t i = 0; i < session->nrules && i < SESSION_RULES; i++) {
     const struct rule *r = &session->rules[i];
     if (under(path, n, r->prefix, r->len))
-      return r->where;
+      return r;
   }
-  return WHERE_REMOTE;
+  return 0;
+}
+
+static enum where where_of(const char *path, size_t n)
+{
+  const struct rule *r = standalone() ? 0 : rule_of(path, n);
+  return r ? (enum where)r->where : standalone() ? WHERE_LOCAL : WHERE_REMOTE;
 }
 
 /* A local directory below which everything is local and no name is special. */
@@ -254,11 +258,12 @@ static int route_self(struct call *c, struct at *at)
 struct spelling {
   char *out; /* PATH_SIZE bytes */
   size_t n;
-  const char *rest; /* of the program's path, not yet taken */
-  bool sure;        /* no component since the canonical start may be a link */
-  bool rewritten;   /* the kernel here was asked where `..' leads: only the spelling goes there */
-  bool guessed;     /* `..' inside a local part: the kernel may know better, the slave knows nothing of it */
-  bool ask;         /* the slave has to walk on from here: `rest' starts with `..' */
+  const char *rest;         /* of the program's path, not yet taken */
+  bool sure;                /* no component since the canonical start may be a link */
+  bool rewritten;           /* the kernel here was asked where `..' leads: only the spelling goes there */
+  bool guessed;             /* `..' inside a local part: the kernel may know better, the slave knows nothing of it */
+  const struct rule *local; /* the local rule that the spelling is known to lie under */
+  bool ask;                 /* the slave has to walk on from here: `rest' starts with `..' */
 };
 
 static size_t parent_of(const char *path, size_t n)
@@ -277,6 +282,7 @@ static int append(struct spelling *s, const char *name, size_t len)
   s->n += len;
   s->out[s->n] = 0;
   s->sure = false;
+  s->local = 0;
   return 0;
 }
 
@@ -296,33 +302,34 @@ static int canonicalize(struct spelling *s)
   sys1(__NR_close, fd);
   s->n = r ? s->n : strlen(s->out);
   s->rewritten = s->sure = true;
+  s->local = 0;
   return (int)r;
 }
 
-static enum where parent_where(struct spelling *s)
+/*
+ * `..' behind what may be a link: see the head of this file. What lies under a rule's prefix, the prefix itself apart,
+ * has a parent under the same rule: a longer prefix of the parent would be one of the child, too.
+ */
+static int leave_name(struct spelling *s)
 {
-  size_t up = parent_of(s->out, s->n);
-  char cut = s->out[up];
-  s->out[up] = 0;
-  enum where w = where_of(s->out, up);
-  s->out[up] = cut;
-  return w;
-}
-
-/* `..': see the head of this file. */
-static int go_up(struct spelling *s)
-{
-  if (s->n > 0 && !s->sure) {
-    enum where here = where_of(s->out, s->n);
-    s->ask = here == WHERE_REMOTE;
+  if (!s->local || s->local->len >= s->n) {
+    const struct rule *r = rule_of(s->out, s->n);
+    s->ask = !r || r->where == WHERE_REMOTE;
     if (s->ask)
       return 0;
-    bool border = here == WHERE_LOCAL && parent_where(s) != WHERE_LOCAL;
-    int r = border ? canonicalize(s) : 0;
-    if (r)
-      return r;
-    s->guessed |= !border;
+    s->local = r;
+    if (r->len >= s->n && r->where == WHERE_LOCAL && where_of(s->out, parent_of(s->out, s->n)) != WHERE_LOCAL)
+      return canonicalize(s);
   }
+  s->guessed = true;
+  return 0;
+}
+
+static int go_up(struct spelling *s)
+{
+  int r = s->n > 0 && !s->sure ? leave_name(s) : 0;
+  if (r || s->ask)
+    return r;
   pop(s);
   return 0;
 }
@@ -377,18 +384,14 @@ static void keep_tail(struct spelling *s, const char *path)
 /* True if no component is empty, `.' or `..': an absolute path is then its own spelling, a final slash apart. */
 static bool is_plain(const char *p)
 {
-  for (const char *q = p;; q++) {
-    if (*q == '/')
+  bool start = true;
+  for (; *p; p++) {
+    if (start && (*p == '/' || *p == '.') &&
+        (*p == '/' || !p[1] || p[1] == '/' || (p[1] == '.' && (!p[2] || p[2] == '/'))))
       return false;
-    if (*q == '.') {
-      const char *end = q + (q[1] == '.' ? 2 : 1);
-      if (!*end || *end == '/')
-        return false;
-    }
-    q = strchr(q, '/');
-    if (!q || !q[1])
-      return true;
+    start = *p == '/';
   }
+  return true;
 }
 
 /* ---- deciding ---- */
