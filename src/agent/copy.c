@@ -217,5 +217,7 @@ long a_vmsplice(struct call *c)
 /* copy_file_range(in, off_in, out, off_out, len, flags) */
 long a_copy_file_range(struct call *c)
 {
-  return is_remote(c, (int)c->a[0]) || is_remote(c, (int)c->a[2]) ? -EXDEV : pass(c);
+  if (!is_remote(c, (int)c->a[0]) && !is_remote(c, (int)c->a[2]))
+    return pass(c);
+  return c->a[5] ? -EINVAL : -EXDEV;
 }

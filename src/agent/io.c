@@ -539,6 +539,31 @@ long file_write(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
   return write_regular(c, f, sp, off);
 }
 
+static void set_append(struct call *c, struct rfile *f, uint64_t flags)
+{
+  struct req q;
+  req_start(&q, c->t, ROW(fcntl));
+  req_handle(&q, f->h);
+  req_u64(&q, F_SETFL);
+  req_u64(&q, IOA_INT);
+  req_u64(&q, flags);
+  req_post(&q, -1);
+}
+
+/* The slave's descriptor appends for as long as this one write takes; others that move the offset wait meanwhile. */
+long file_append(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  uint64_t flags = f->s->flags & (O_APPEND | O_DIRECT | O_NOATIME);
+  if (off == OWN_OFFSET || f->s->kind != K_REG || !may_write(f->s))
+    return f->s->kind == K_REG && may_write(f->s) ? -EOPNOTSUPP : file_write(c, f, sp, off);
+  offset_lock(f);
+  set_append(c, f, flags | O_APPEND);
+  long r = file_write(c, f, sp, off);
+  set_append(c, f, flags);
+  offset_unlock(f);
+  return r;
+}
+
 /* ---- handlers ---- */
 
 static struct spans one_span(struct iov *v, unsigned long base, unsigned long len)

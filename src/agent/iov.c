@@ -89,8 +89,10 @@ static long at_offset(struct call *c, transfer *go, bool second)
   if (!file_of(c, (int)c->a[0], &f))
     return pass(c);
   uint64_t off = c->a[3];
-  if (second && c->a[5] & ~(unsigned long)RWF_HIPRI)
+  if (second && c->a[5] & ~(unsigned long)(RWF_HIPRI | (go == file_write ? RWF_APPEND : 0)))
     return -EOPNOTSUPP;
+  if (second && c->a[5] & RWF_APPEND)
+    go = file_append;
   if ((int64_t)off < 0 && !(second && off == OWN_OFFSET))
     return -EINVAL;
   return vector_transfer(c, &f, go, off);

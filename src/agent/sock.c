@@ -19,6 +19,19 @@ struct cmsg_k {
   int32_t level, type;
 };
 
+/* A stream of the slave is a socket to the kernel here, which is nobody's business. */
+static bool not_a_socket(struct call *c)
+{
+  struct rfile f;
+  return file_of(c, (int)c->a[0], &f);
+}
+
+/* The calls on a socket of which nothing else is to be said. */
+long a_sockop(struct call *c)
+{
+  return not_a_socket(c) ? -ENOTSOCK : pass(c);
+}
+
 /* Calls `each' for every descriptor that the program's control data carry; its first error ends the walk. */
 static long each_right(struct call *c, uint64_t control, uint64_t len, long (*each)(struct call *c, int fd))
 {
@@ -56,6 +69,8 @@ static long forget(struct call *c, int fd)
 long a_sendmsg(struct call *c)
 {
   struct msg_k m;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
   long r = m.control && m.controllen <= CONTROL_MAX ? each_right(c, m.control, m.controllen, refuse_hidden) : 0;
@@ -66,6 +81,8 @@ long a_sendmsg(struct call *c)
 long a_recvmsg(struct call *c)
 {
   struct msg_k m;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
   long r = pass(c);
   if (r < 0 || copy_in(&m, (void *)c->a[1], sizeof m))
     return r;
@@ -104,6 +121,8 @@ static long lead_name(struct call *c, char sun[SUN_MAX], long refused)
 long a_bind(struct call *c)
 {
   char sun[SUN_MAX];
+  if (not_a_socket(c))
+    return -ENOTSOCK;
   long r = lead_name(c, sun, -EPERM);
   return r < 0 ? r : pass(c);
 }
@@ -111,6 +130,8 @@ long a_bind(struct call *c)
 long a_connect(struct call *c)
 {
   char sun[SUN_MAX];
+  if (not_a_socket(c))
+    return -ENOTSOCK;
   long r = lead_name(c, sun, -ECONNREFUSED);
   return r < 0 ? r : pass(c);
 }
