@@ -413,16 +413,13 @@ void call_bind(struct proc *p)
 
 /* ---- whole regular calls ---- */
 
+/* All five integers travel, also where the program gave no times. */
 static void put_times(struct req *q, const void *user)
 {
-  struct __kernel_timespec ts[2];
-  put_u64(&q->w, user != 0);
-  if (!user)
-    return;
-  if (copy_in(ts, user, sizeof ts)) {
+  struct __kernel_timespec ts[2] = {{0}};
+  if (user && copy_in(ts, user, sizeof ts))
     q->err = -EFAULT;
-    return;
-  }
+  put_u64(&q->w, user != 0);
   for (int i = 0; i < 2; i++) {
     put_u64(&q->w, (uint64_t)ts[i].tv_sec);
     put_u64(&q->w, (uint64_t)ts[i].tv_nsec);
