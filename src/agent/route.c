@@ -112,7 +112,7 @@ static struct self_name self_fd(const char *p)
 static struct self_name self_proc(struct call *c, const char *p)
 {
   if (!skip_self(c, &p))
-    return (struct self_name){.what = SELF_NO};
+    return (struct self_name){.what = SELF_NO, .rest = ""};
   if (skip(&p, "/exe"))
     return (struct self_name){.what = SELF_EXE, .rest = p};
   if (skip(&p, "/cwd"))
@@ -133,7 +133,7 @@ static struct self_name self_dev(const char *p)
     return (struct self_name){.what = SELF_TTY, .rest = ""};
   if (skip(&p, "/dev/fd"))
     return self_fd(p);
-  return (struct self_name){.what = SELF_NO};
+  return (struct self_name){.what = SELF_NO, .rest = ""};
 }
 
 struct self_name self_name(struct call *c, const char *lexical)
@@ -142,7 +142,7 @@ struct self_name self_name(struct call *c, const char *lexical)
     return self_proc(c, lexical);
   if (lexical[0] == '/' && lexical[1] == 'd')
     return self_dev(lexical);
-  return (struct self_name){.what = SELF_NO};
+  return (struct self_name){.what = SELF_NO, .rest = ""};
 }
 
 /* ---- the working directory and directory descriptors ---- */
