@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -19,8 +18,10 @@
 #include "base/fd.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/tmpdir.h"
 #include "hub/hub.h"
 #include "hub/launch.h"
+#include "proto/codec.h"
 
 #define FAILED 255
 #define LIST_MAX 4096
@@ -109,6 +110,21 @@ static void wrong(const char *what, const char *value) __attribute__((noreturn))
 static void wrong(const char *what, const char *value)
 {
   log_line("%s: %s; see fmaster --help", what, value);
+  quit(FAILED);
+}
+
+/* What is wrong with the request: its maker is at the other end of the stream. */
+static void refuse(const struct options *o, const char *what, const char *why) __attribute__((noreturn));
+static void refuse(const struct options *o, const char *what, const char *why)
+{
+  uint8_t head[sizeof(struct frame)];
+  char line[512];
+  size_t n = (size_t)snprintf(line, sizeof line, "%s: %s", what, why);
+  n = n < sizeof line ? n : sizeof line - 1;
+  frame_put(head, &(struct frame){.len = (uint32_t)(sizeof head + n), .type = F_ABORT, .seq = 1});
+  log_line("%s", line);
+  if (!o->standalone && !write_full(o->out, head, sizeof head))
+    write_full(o->out, line, n);
   quit(FAILED);
 }
 
@@ -226,12 +242,10 @@ static void read_profile(struct rules *r, const struct options *o)
   size_t n = (size_t)(profile_forward_end - profile_forward);
   char *text = o->profile ? read_file(o->profile, 1 << 20, &n) : 0;
   if (o->profile && !text)
-    wrong(o->profile, strerror(errno));
+    refuse(o, o->profile, strerror(errno));
   int line = rules_read(r, text ? text : profile_forward, n, o->here);
-  if (line) {
-    log_line("%s: line %d is no rule", o->profile ? o->profile : "built-in profile", line);
-    quit(FAILED);
-  }
+  if (line)
+    refuse(o, o->profile ? o->profile : "built-in profile", "not made of rules");
   free(text);
 }
 
@@ -247,7 +261,7 @@ static const char *choose_cwd(struct rules *r, const struct options *o)
   if (rules_where(r, o->cwd) == WHERE_LOCAL && !stat(o->cwd, &st) && S_ISDIR(st.st_mode))
     return o->cwd;
   if (o->cwd_error)
-    wrong(o->cwd, strerror(o->cwd_error));
+    refuse(o, o->cwd, strerror(o->cwd_error));
   if (rules_where(r, o->cwd) == WHERE_LOCAL)
     rules_add(r, WHERE_REMOTE, o->cwd, strlen(o->cwd));
   return 0;
@@ -261,35 +275,9 @@ static void make_rules(struct rules *r, const struct options *o, const char *tmp
     read_profile(r, o);
   for (unsigned i = 0; i < o->nmap; i++)
     if (rules_map(r, o->map[i]))
-      wrong("--map wants PATH=local, remote or deny", o->map[i]);
+      refuse(o, o->map[i], "not PATH=local, remote or deny, or one too many");
   if (tmpdir[0])
     rules_add(r, WHERE_LOCAL, tmpdir, strlen(tmpdir));
-}
-
-/* ---- the private directory ---- */
-
-static int remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
-{
-  (void)st;
-  (void)ftw;
-  if (what == FTW_DP || what == FTW_DNR)
-    rmdir(path);
-  else
-    unlink(path);
-  return 0;
-}
-
-static void remove_tmpdir(const char *tmpdir)
-{
-  if (tmpdir[0])
-    nftw(tmpdir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-}
-
-static void make_tmpdir(char tmpdir[64])
-{
-  strcpy(tmpdir, "/tmp/fsyscall-XXXXXX");
-  if (!mkdtemp(tmpdir))
-    wrong("cannot make a private directory in /tmp", strerror(errno));
 }
 
 /* ---- the session ---- */
@@ -362,12 +350,14 @@ int main(int argc, char **argv)
   char tmpdir[64] = "";
   log_name("fmaster");
   read_options(&o, argc, argv);
-  if (!o.standalone)
-    make_tmpdir(tmpdir);
+  int err = o.standalone ? 0 : tmpdir_make(o.id, tmpdir);
+  if (err)
+    refuse(&o, "a private directory in /tmp", strerror(-err));
   make_rules(&rules, &o, tmpdir);
   const char *cwd = choose_cwd(&rules, &o);
   rules_sort(&rules);
   int status = run(&o, &rules, cwd, tmpdir);
-  remove_tmpdir(tmpdir);
+  if (!o.standalone)
+    tmpdir_remove(o.id);
   return status;
 }

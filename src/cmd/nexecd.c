@@ -26,6 +26,7 @@
 #include "base/io.h"
 #include "base/killall.h"
 #include "base/log.h"
+#include "base/tmpdir.h"
 #include "cmd/handshake.h"
 #include "cmd/near.h"
 #include "proto/codec.h"
@@ -275,6 +276,7 @@ static void supervise(pid_t fmaster, uint64_t id)
       break;
   }
   int left = killall_session(id);
+  tmpdir_remove(id);
   if (left)
     log_more("session %lx: %d programs were left and killed", (unsigned long)id, left);
 }

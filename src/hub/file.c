@@ -107,7 +107,7 @@ void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *
   if (!f)
     return;
   if (result < 0) {
-    file_forget(h, f);
+    file_forget(h, f, 0);
     return;
   }
   struct rbuf r = {body, body + n, false};
@@ -202,12 +202,17 @@ int file_take_late(struct hub *h, const struct file *f)
   return state_is(h, f) ? __atomic_exchange_n(&state_of(h, f)->late, 0, __ATOMIC_SEQ_CST) : 0;
 }
 
-/* A reader that left is no failure of ours: who writes on after that is told by the next write. */
+/*
+ * A reader that left is no failure of ours: who writes on after that is told by the next write. And who has been told
+ * once knows that what it had on its way then failed too.
+ */
 static void collect_late(struct hub *h, struct file *f)
 {
   int err = file_take_late(h, f);
-  if (err < 0 && err != -EPIPE)
-    add_late(h, err, f->path ? f->path : "an open file");
+  if (err >= 0 || err == -EPIPE || f->told_late)
+    return;
+  add_late(h, err, f->path ? f->path : "an open file");
+  f->told_late = true;
 }
 
 void files_collect_late(struct hub *h)
@@ -226,7 +231,14 @@ static void unlink_closing(struct hub *h, struct file *f)
     *at = f->next_closing;
 }
 
-void file_forget(struct hub *h, struct file *f)
+static void file_free(struct file *f)
+{
+  free(f->lockers);
+  free(f->path);
+  free(f);
+}
+
+void file_forget(struct hub *h, struct file *f, uint64_t close_seq)
 {
   if (f->wd >= 0)
     wd_forget(h, f);
@@ -237,9 +249,39 @@ void file_forget(struct hub *h, struct file *f)
   uint32_t handle = f->handle;
   __atomic_compare_exchange_n(&state_of(h, f)->handle, &handle, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
   h->files[HANDLE_INDEX(f->handle)] = 0;
-  free(f->lockers);
-  free(f->path);
-  free(f);
+  f->close_seq = close_seq;
+  if (!close_seq) {
+    file_free(f);
+    return;
+  }
+  f->next_closing = h->closed;
+  h->closed = f;
+}
+
+/* What failed of a closed file has been told by the time its close is acknowledged. */
+void files_acked(struct hub *h)
+{
+  for (struct file **at = &h->closed; *at;) {
+    struct file *f = *at;
+    if (f->close_seq > h->peer_ack) {
+      at = &f->next_closing;
+      continue;
+    }
+    *at = f->next_closing;
+    file_free(f);
+  }
+}
+
+static void late_of_closed(struct hub *h, uint32_t handle, int err)
+{
+  struct file *f = h->closed;
+  while (f && f->handle != handle)
+    f = f->next_closing;
+  if (err == -EPIPE || (f && f->told_late))
+    return;
+  add_late(h, err, f && f->path ? f->path : "a closed file");
+  if (f)
+    f->told_late = true;
 }
 
 void file_close(struct hub *h, struct file *f)
@@ -254,8 +296,7 @@ void file_close(struct hub *h, struct file *f)
   uint8_t body[8];
   struct wbuf w = {body, body + sizeof body, false};
   put_u64(&w, f->handle);
-  hub_post(h, OP_close, f->ctx, &w, body);
-  file_forget(h, f);
+  file_forget(h, f, hub_post(h, OP_close, f->ctx, &w, body));
 }
 
 static void closes(struct hub *h, struct file *f)
@@ -381,12 +422,14 @@ void file_late(struct hub *h, uint32_t handle, int64_t result)
 {
   struct file *f = file_at(h, handle);
   if (!f || !state_is(h, f)) {
-    if (result != -EPIPE)
-      add_late(h, (int)result, "a closed file");
+    late_of_closed(h, handle, (int)result);
     return;
   }
   int32_t none = 0;
-  __atomic_compare_exchange_n(&state_of(h, f)->late, &none, (int32_t)result, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+  bool taken = __atomic_compare_exchange_n(&state_of(h, f)->late, &none, (int32_t)result, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_RELAXED);
+  f->told_late |= taken && f->had_late;
+  f->had_late = true;
 }
 
 /* ---- record locks, and what a dead process leaves ---- */

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@
 #define REQUEST_BUFFER (4 << 20)
 #define EVENTS_MAX 64
 #define TICK 1000 /* milliseconds */
+#define LINGER_MS 20
 
 int hub_watch(struct hub *h, int fd, uint32_t events, enum source src, uint32_t value)
 {
@@ -293,6 +295,7 @@ static void turn(struct hub *h)
   if (drained)
     take_deaths(h, e, n);
   stores_acked(h);
+  files_acked(h);
   tick(h);
   hub_flush(h);
   if (drained)
@@ -314,14 +317,15 @@ static void request_ended(struct hub *h)
  */
 static bool leave_rest_to_child(struct hub *h)
 {
-  if (h->o.flags & SF_STANDALONE && h->exit_sent && !h->requests_ended) {
-    pid_t child = fork();
-    if (child > 0)
-      return true;
-    if (!child)
-      h->s->hub_pid = (uint32_t)getpid();
-  }
-  return false;
+  if (!(h->o.flags & SF_STANDALONE) || h->requests_ended)
+    return false;
+  /* Most often the last of them is just ending. */
+  if (poll(&(struct pollfd){.fd = h->request}, 1, LINGER_MS) > 0)
+    return false;
+  pid_t child = fork();
+  if (!child)
+    h->s->hub_pid = (uint32_t)getpid();
+  return child > 0;
 }
 
 int hub_run(struct hub *h, pid_t command)

@@ -49,11 +49,12 @@ struct message {
 /* An open file description on the slave, as the hub itself has seen it made; never read from shared memory. */
 struct file {
   uint32_t handle;
-  uint32_t ctx;  /* who opened it */
-  bool answered; /* the slave has opened it */
-  bool placed;   /* a placeholder exists, by whose end we learn the file's */
-  bool known;    /* kind, flags, dev, ino are */
-  bool kept;     /* the programs' last close has come; a store still writes through it */
+  uint32_t ctx;             /* who opened it */
+  bool answered;            /* the slave has opened it */
+  bool placed;              /* a placeholder exists, by whose end we learn the file's */
+  bool known;               /* kind, flags, dev, ino are */
+  bool kept;                /* the programs' last close has come; a store still writes through it */
+  bool had_late, told_late; /* a posted call on it failed; the program has been told */
   uint32_t kind, flags;
   uint64_t dev, ino;
   int wd, sock;      /* the placeholder: its inotify watch, or our end of the pair; -1 */
@@ -61,6 +62,7 @@ struct file {
   unsigned nlockers;
   char *path; /* as it was opened, for people */
   struct file *next_wd, *next_closing;
+  uint64_t close_seq; /* closed: of the close that was sent; until it is acknowledged the file stays in h->closed */
 };
 
 struct pending {
@@ -111,7 +113,7 @@ struct hub {
   /* files */
   struct file *files[SESSION_HANDLES];
   struct file *by_wd[WD_BUCKETS];
-  struct file *closing;
+  struct file *closing, *closed;
   struct late *late;
 
   struct process *processes;
@@ -166,7 +168,9 @@ struct file *file_fixed(struct hub *h, uint32_t handle, uint32_t kind, uint32_t 
 /* 0 or -EPROTO */
 int file_opening(struct hub *h, const struct message *m);
 void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *body, uint32_t n);
-void file_forget(struct hub *h, struct file *f); /* a close has been passed on, or it was never opened */
+/* A close has been passed on with that number, or (0) it was never opened. */
+void file_forget(struct hub *h, struct file *f, uint64_t close_seq);
+void files_acked(struct hub *h);
 int file_place(struct hub *h, const struct message *m);
 int file_place_fd(struct hub *h, struct file *f, int fd);
 void file_close(struct hub *h, struct file *f); /* posts the slave's close */

@@ -178,7 +178,7 @@ static void note_after(struct hub *h, const struct message *m, uint64_t seq)
     return;
   struct file *f = file_at(h, (uint32_t)int_at(m, 0));
   if (f)
-    file_forget(h, f);
+    file_forget(h, f, seq);
 }
 
 /* ---- passing on ---- */
