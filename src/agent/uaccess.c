@@ -26,7 +26,7 @@ struct iovec_k {
 static long kernel_copy(long nr, void *here, const void *there, size_t n)
 {
   struct iovec_k local = {here, n}, remote = {(void *)there, n};
-  long r = sys6(nr, self()->proc->pid, (long)&local, 1, (long)&remote, 1, 0);
+  long r = sys6(nr, self()->tid, (long)&local, 1, (long)&remote, 1, 0);
   return r == (long)n ? 0 : r < 0 && r != -EFAULT ? r : -EFAULT;
 }
 
