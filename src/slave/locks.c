@@ -65,11 +65,11 @@ static struct owner *owner_new(uint32_t ctx, const struct handle *h)
   return o;
 }
 
-static struct owner *owner_get(uint32_t ctx, const struct handle *h)
+static struct owner *owner_get(uint32_t ctx, const struct handle *h, bool make)
 {
   pthread_mutex_lock(&L.lock);
   struct owner *o = find(ctx, h);
-  if (!o)
+  if (!o && make)
     o = owner_new(ctx, h);
   if (o) {
     o->refs++;
@@ -119,9 +119,10 @@ long lock_call(uint32_t ctx, struct handle *h, int cmd, int64_t lk[5])
     fl.l_start += lseek(h->fd, 0, SEEK_CUR);
     fl.l_whence = SEEK_SET;
   }
-  struct owner *o = owner_get(ctx, h);
+  bool unlock = cmd != F_GETLK && fl.l_type == F_UNLCK;
+  struct owner *o = owner_get(ctx, h, !unlock);
   if (!o)
-    return -ENOLCK;
+    return unlock ? 0 : -ENOLCK;
   int err = set_or_wait(o->fd, cmd, &fl);
   pthread_mutex_lock(&L.lock);
   owner_put(o);

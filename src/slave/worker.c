@@ -50,7 +50,7 @@ static void leave_list(struct worker *w)
   *w->prev = w->next;
   if (w->next)
     w->next->prev = w->prev;
-  K.count--;
+  __atomic_sub_fetch(&K.count, 1, __ATOMIC_RELAXED);
   pthread_mutex_unlock(&K.lock);
 }
 
@@ -97,7 +97,7 @@ static void enter_list(struct worker *w)
   if (w->next)
     w->next->prev = &w->next;
   K.list = w;
-  K.count++;
+  __atomic_add_fetch(&K.count, 1, __ATOMIC_RELAXED);
   if (!K.signal_ready)
     sigaction(SIG_CANCEL, &(struct sigaction){.sa_handler = nothing}, 0);
   K.signal_ready = true;
@@ -106,7 +106,7 @@ static void enter_list(struct worker *w)
 
 int worker_start(const struct frame *f, const uint8_t *body, uint32_t n)
 {
-  struct worker *w = K.count < WORKERS_MAX ? malloc(sizeof *w + n) : 0;
+  struct worker *w = __atomic_load_n(&K.count, __ATOMIC_RELAXED) < WORKERS_MAX ? malloc(sizeof *w + n) : 0;
   if (!w)
     return -ENOMEM;
   *w = (struct worker){.f = *f, .n = n};
