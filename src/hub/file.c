@@ -158,7 +158,7 @@ static int place_file(struct hub *h, struct file *f, int fd)
 
 static int place_stream(struct hub *h, struct file *f, int fd)
 {
-  struct epoll_event e = {.events = EPOLLRDHUP, .data.u32 = f->handle};
+  struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.u32 = f->handle};
   if (set_nonblocking(fd) || epoll_ctl(h->ends, EPOLL_CTL_ADD, fd, &e))
     return -errno;
   f->sock = fd;
@@ -287,8 +287,8 @@ static void late_of_closed(struct hub *h, uint32_t handle, int err)
 void file_close(struct hub *h, struct file *f)
 {
   /* What was late is told there at the very end. */
-  bool last_words = f->handle == H_STDERR && !h->exit_sent && !h->over;
-  if (last_words || store_needs(h, f)) {
+  bool told_last = f->handle == H_STDERR && !h->exit_sent && !h->over;
+  if (told_last || store_needs(h, f)) {
     f->kept = true;
     unlink_closing(h, f);
     return;
@@ -308,6 +308,21 @@ static void closes(struct hub *h, struct file *f)
   h->closing = f;
 }
 
+/* Written past the agent: its own last words, when it cannot go on. They go where the program's would have gone. */
+static void last_words(struct hub *h, const struct file *f)
+{
+  uint8_t head[12];
+  char text[4096];
+  ssize_t n = recv(f->sock, text, sizeof text, MSG_DONTWAIT);
+  if (n <= 0)
+    return;
+  struct wbuf w = {head, head + sizeof head, false};
+  put_u64(&w, f->handle);
+  put_u32(&w, (uint32_t)n);
+  struct iovec parts[] = {{head, sizeof head}, {text, (size_t)n}};
+  hub_send(h, (struct frame){.type = F_POST, .op = OP_write}, parts, 2);
+}
+
 static void read_ends(struct hub *h)
 {
   struct epoll_event e[ENDS_MAX];
@@ -315,6 +330,10 @@ static void read_ends(struct hub *h)
   for (int i = 0; i < n; i++) {
     struct file *f = file_at(h, e[i].data.u32);
     if (!f || f->sock < 0)
+      continue;
+    if (e[i].events & EPOLLIN)
+      last_words(h, f);
+    if (!(e[i].events & (EPOLLRDHUP | EPOLLHUP)))
       continue;
     epoll_ctl(h->ends, EPOLL_CTL_DEL, f->sock, 0);
     closes(h, f);
