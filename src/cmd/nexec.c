@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -296,10 +297,10 @@ static void terminal_save(void)
   T.terminal = isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &T.was);
 }
 
-/* Only in the foreground, or it is somebody else's by now. */
+/* A background process may do it as well, with SIGTTOU blocked: the guard does when we were killed. */
 static void terminal_restore(void)
 {
-  if (T.terminal && tcgetpgrp(STDIN_FILENO) == getpgrp())
+  if (T.terminal)
     tcsetattr(STDIN_FILENO, TCSADRAIN, &T.was);
 }
 
@@ -307,7 +308,7 @@ static int block_signals(void)
 {
   sigset_t set;
   sigemptyset(&set);
-  for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD, 0}; *s; s++)
+  for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTOU, SIGCHLD, 0}; *s; s++)
     sigaddset(&set, *s);
   sigprocmask(SIG_BLOCK, &set, &T.mask);
   signal(SIGPIPE, SIG_IGN);
@@ -333,6 +334,71 @@ static void exec_fslave(const struct options *o, int sock, int control, int stat
   _exit(FAILED);
 }
 
+/* The exit status, -1: it runs. Whoever exits without having told a status has failed, and said why. */
+static int ended(pid_t child)
+{
+  int how;
+  if (waitpid(child, &how, WNOHANG) != child)
+    return -1;
+  if (WIFEXITED(how))
+    return WEXITSTATUS(how) ? WEXITSTATUS(how) : FAILED;
+  log_line("the slave was killed by signal %d; the session has ended", WTERMSIG(how));
+  return FAILED;
+}
+
+/*
+ * The guard is fslave's parent. nexec itself returns when the command has ended, while fslave may go on for what the
+ * command left behind; but when nexec is killed, the session ends. The two are told apart by a byte of farewell.
+ */
+static void farewell(void)
+{
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int i = 0; i < 3 && null >= 0; i++)
+    dup2(null, i);
+}
+
+static int guard(pid_t fslave, int signals, int life)
+{
+  struct pollfd p[] = {{.fd = life, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+  for (;;) {
+    struct signalfd_siginfo si;
+    char byte;
+    int r = ended(fslave);
+    if (r >= 0)
+      return r;
+    poll(p, 2, -1);
+    while (read(signals, &si, sizeof si) == sizeof si)
+      continue;
+    if (!p[0].revents)
+      continue;
+    if (read(life, &byte, 1) == 1) {
+      farewell();
+    } else {
+      kill(fslave, SIGKILL);
+      terminal_restore();
+      _exit(FAILED);
+    }
+    p[0].fd = -1;
+  }
+}
+
+static void guard_fslave(const struct options *o, int sock, int control, int status, int signals, int life)
+{
+  pid_t self = getpid(), fslave = fork();
+  if (!fslave) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != self)
+      _exit(FAILED);
+    exec_fslave(o, sock, control, status);
+  }
+  if (fslave < 0)
+    fail(FAILED, "cannot fork: %s", strerror(errno));
+  close(sock);
+  close(control);
+  close(status);
+  _exit(guard(fslave, signals, life));
+}
+
 /* What the terminal sends goes to the whole process group, as it would here; what kill sends to the command. */
 static void forward(int signals, int control)
 {
@@ -342,17 +408,6 @@ static void forward(int signals, int control)
     if (si.ssi_signo != SIGCHLD && write(control, &byte, 1) < 0)
       log_more("signal %u could not be forwarded: %s", si.ssi_signo, strerror(errno));
   }
-}
-
-static int ended(pid_t child)
-{
-  int how;
-  if (waitpid(child, &how, WNOHANG) != child)
-    return -1;
-  if (WIFEXITED(how))
-    return WEXITSTATUS(how) ? WEXITSTATUS(how) : FAILED;
-  log_line("fslave was killed by signal %d; the session has ended", WTERMSIG(how));
-  return FAILED;
 }
 
 /* The command's status, a decimal line; -1 if there is none (yet). */
@@ -385,20 +440,27 @@ static int wait_status(pid_t child, int signals, int control, int status)
 
 static int run(const struct options *o, int sock)
 {
-  int control[2], status[2], signals = block_signals();
-  if (signals < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) || pipe2(status, O_CLOEXEC))
+  int control[2], status[2], life[2], signals = block_signals();
+  if (signals < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) || pipe2(status, O_CLOEXEC) ||
+      pipe2(life, O_CLOEXEC))
     fail(FAILED, "no descriptors: %s", strerror(errno));
   terminal_save();
   pid_t child = fork();
   if (child < 0)
     fail(FAILED, "cannot fork: %s", strerror(errno));
-  if (!child)
-    exec_fslave(o, sock, control[1], status[1]);
+  if (!child) {
+    close(life[1]);
+    close(control[0]);
+    close(status[0]);
+    guard_fslave(o, sock, control[1], status[1], signals, life[0]);
+  }
   close(sock);
   close(control[1]);
   close(status[1]);
   int result = wait_status(child, signals, control[0], status[0]);
   terminal_restore();
+  if (write(life[1], "", 1) < 0)
+    log_more("the session has ended altogether");
   return result;
 }
 
