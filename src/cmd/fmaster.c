@@ -37,6 +37,7 @@ struct options {
   char *env[LIST_MAX + 1];
   unsigned nenv;
   char **argv;
+  bool has_tmpdir;
 };
 
 static const char usage[] =
@@ -125,6 +126,8 @@ static void refuse(const struct options *o, const char *what, const char *why)
   log_line("%s", line);
   if (!o->standalone && !write_full(o->out, head, sizeof head))
     write_full(o->out, line, n);
+  if (o->has_tmpdir)
+    tmpdir_remove(o->id);
   quit(FAILED);
 }
 
@@ -353,11 +356,12 @@ int main(int argc, char **argv)
   int err = o.standalone ? 0 : tmpdir_make(o.id, tmpdir);
   if (err)
     refuse(&o, "a private directory in /tmp", strerror(-err));
+  o.has_tmpdir = !o.standalone;
   make_rules(&rules, &o, tmpdir);
   const char *cwd = choose_cwd(&rules, &o);
   rules_sort(&rules);
   int status = run(&o, &rules, cwd, tmpdir);
-  if (!o.standalone)
+  if (o.has_tmpdir)
     tmpdir_remove(o.id);
   return status;
 }
