@@ -179,8 +179,14 @@ void unlock(struct lock *l);
 void gate_shut(void); /* waits until no thread holds a lock, and keeps it so: around fork */
 void gate_open(void);
 
+/* Writes to descriptor 2 as the program would, or past it while there is no program yet. */
+void last_words(const char *line, size_t n);
 /* Says one line on the agent's side of the trace or, failing that, on standard error, and ends the process. */
 void fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* ident.c: owners of local objects as the program is to see them. */
+uint32_t uid_shown(uint32_t uid);
+uint32_t gid_shown(uint32_t gid);
 
 /* An agent descriptor by role. */
 static inline int afd(const struct proc *p, enum agent_fd which)

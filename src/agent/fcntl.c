@@ -117,6 +117,8 @@ static long set_flags(struct call *c, struct rfile *f)
 /* A number made by the kernel stands for what the old one does. */
 static long dup_fd(struct call *c)
 {
+  if (c->a[2] >= c->p->rlim_cur)
+    return -EINVAL;
   long r = fd_new(c->p, pass(c));
   if (r >= 0)
     vft_dup(c->p, (int)c->a[0], (int)r);

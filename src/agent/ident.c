@@ -2,6 +2,17 @@
 #include "agent/agent.h"
 #include "agent/sysnum.h"
 
+/* Whose a local object is, as the program sees it: what belongs to the master's user belongs to the slave's. */
+uint32_t uid_shown(uint32_t uid)
+{
+  return !standalone() && uid == session->facts.master_uid ? session->facts.ruid : uid;
+}
+
+uint32_t gid_shown(uint32_t gid)
+{
+  return !standalone() && gid == session->facts.master_gid ? session->facts.rgid : gid;
+}
+
 static uint32_t id_of(const struct facts *f, int nr)
 {
   switch (nr) {

@@ -23,6 +23,10 @@ struct siginfo_k {
     struct {
       uint64_t addr;
     } fault;
+    struct {
+      int32_t pid;
+      uint32_t uid;
+    } from;
   };
 };
 

@@ -164,7 +164,7 @@ void fatal(const char *format, ...)
   int n = 7 + vfmt(line + 7, sizeof line - 8, format, &args);
   va_end(args);
   line[n++] = '\n';
-  sys3(SYS_write, 2, line, n);
+  last_words(line, (size_t)n);
   for (;;)
     sys1(SYS_exit_group, 255);
 }

@@ -14,12 +14,13 @@
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
-enum { SIGBUS = 7, SIGKILL = 9, SIGSEGV = 11, SIGSTOP = 19, SIGSYS = 31 };
+enum { SIGBUS = 7, SIGKILL = 9, SIGSEGV = 11, SIGCHLD = 17, SIGSTOP = 19, SIGSYS = 31 };
 #define ALWAYS_OURS (BIT_OF(SIGSYS) | BIT_OF(SIGSEGV) | BIT_OF(SIGBUS))
 #define BLOCK_ALL (~ALWAYS_OURS)
 #define UNBLOCKABLE (BIT_OF(SIGKILL) | BIT_OF(SIGSTOP))
 
 enum { SIG_DFL_K = 0, SIG_IGN_K = 1 };
+enum { SI_USER_K = 0, SI_QUEUE_K = -1, SI_TKILL_K = -6 };
 #define SA_NOCLDSTOP 1ul
 #define SA_NOCLDWAIT 2ul
 #define SA_SIGINFO 4ul
@@ -205,7 +206,24 @@ long a_rt_sigtimedwait(struct call *c)
   if (copy_in(&set, (void *)c->a[0], 8))
     return -EFAULT;
   mask_for_kernel(&set);
-  return cp_call(c->t, SYS_rt_sigtimedwait, (long)&set, (long)c->a[1], (long)c->a[2], 8, 0, 0);
+  struct siginfo_k info;
+  long r = cp_call(c->t, SYS_rt_sigtimedwait, (long)&set, (long)&info, (long)c->a[2], 8, 0, 0);
+  if (r < 0 || !c->a[1])
+    return r;
+  if (siginfo_has_sender(&info))
+    info.from.uid = uid_shown(info.from.uid);
+  return copy_out((void *)c->a[1], &info, sizeof info) ? -EFAULT : r;
+}
+
+/* The owner of the child that it tells of. */
+long a_waitid(struct call *c)
+{
+  struct siginfo_k info;
+  long r = pass(c);
+  if (r || !c->a[2] || copy_in(&info, (void *)c->a[2], sizeof info) || info.signo != SIGCHLD)
+    return r;
+  info.from.uid = uid_shown(info.from.uid);
+  return copy_out((void *)c->a[2], &info, sizeof info) ? -EFAULT : r;
 }
 
 long a_signalfd(struct call *c)
@@ -298,6 +316,11 @@ static uint64_t frame_stack(const struct thread *t, const struct sigaction_k *a,
   return sp - 128;
 }
 
+bool siginfo_has_sender(const struct siginfo_k *info)
+{
+  return info->signo == SIGCHLD || info->code == SI_USER_K || info->code == SI_QUEUE_K || info->code == SI_TKILL_K;
+}
+
 /* Writes the frame below the program's stack pointer; its address, or 0 when there is no room. */
 static uint64_t frame_build(struct thread *t, const struct sigaction_k *a, const struct ucontext_k *src,
                             const struct siginfo_k *info)
@@ -311,6 +334,8 @@ static uint64_t frame_build(struct thread *t, const struct sigaction_k *a, const
   uint64_t fp_at = (sp - (uint64_t)n) & ~63ull;
   uint64_t at = ((fp_at - frame_size) & ~15ull) - 8;
   struct sigframe_k f = {a->restorer, *src, *info};
+  if (siginfo_has_sender(info))
+    f.info.from.uid = uid_shown(info->from.uid);
   alt_get(t, src->mc.rsp, &f.uc.stack);
   f.uc.link = 0;
   f.uc.sigmask = t->sigmask;

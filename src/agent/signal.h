@@ -5,6 +5,9 @@
 #include "agent/agent.h"
 #include "agent/kernel.h"
 
+/* Does siginfo name a sender's pid and uid? */
+bool siginfo_has_sender(const struct siginfo_k *info);
+
 struct sigtab {
   struct lock lock;
   uint32_t refs;

@@ -55,6 +55,7 @@ void exec_plan_drop(struct exec_plan *plan);
 /* thread.c */
 struct thread *thread_new(struct proc *p); /* 0 without memory; not yet running */
 void thread_unnew(struct thread *t);
+bool thread_ready(void);
 void thread_here(struct thread *t);        /* the calling kernel thread becomes t: %gs, alternate stack */
 struct proc *proc_copy(struct proc *p);    /* for a child that shares memory */
 void counters_flush(struct thread *t);

@@ -70,6 +70,12 @@ void thread_unnew(struct thread *t)
   __atomic_store_n(&t->gone, 1, __ATOMIC_RELEASE);
 }
 
+/* False until the first thread of a program knows itself. */
+bool thread_ready(void)
+{
+  return all_threads && all_threads->tid;
+}
+
 void thread_here(struct thread *t)
 {
   sys2(SYS_arch_prctl, ARCH_SET_GS, t);

@@ -113,6 +113,9 @@ static void take_times(struct call *c, struct rbuf *r, unsigned reg)
   c->a[reg] = get_u64(r) ? (uintptr_t)c->times : 0;
   for (unsigned i = 0; i < 4; i++)
     c->times[i] = (int64_t)get_u64(r);
+  for (unsigned i = 0; i < 4; i += 2)
+    if (c->times[i + 1] != UTIME_OMIT && c->times[i + 1] != UTIME_NOW)
+      c->times[i] -= clock_shift();
 }
 
 static void take_kind(struct call *c, struct rbuf *r)

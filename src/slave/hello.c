@@ -112,7 +112,7 @@ static void put_clock(struct wbuf *w)
 {
   struct timespec t;
   clock_gettime(CLOCK_REALTIME, &t);
-  put_one(w, FACT_CLOCK, (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec);
+  put_one(w, FACT_CLOCK, (uint64_t)(t.tv_sec + clock_shift()) * 1000000000u + (uint64_t)t.tv_nsec);
 }
 
 /* Last, since there may be more of it than a frame holds. */

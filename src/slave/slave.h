@@ -168,6 +168,9 @@ int call_object(struct call *c, bool follow);
 do_fn do_openat, do_read, do_pread, do_write, do_pwrite, do_close, do_fstat, do_statx, do_getdents, do_readlinkat,
     do_linkat, do_utimensat, do_faccessat2, do_fchmodat2, do_slow, do_flock, do_ioctl, do_fcntl;
 /* attr.c */
+/* A hook for tests: seconds by which this slave's clock pretends to be ahead ($FSLAVE_CLOCK_SHIFT), in what it tells of
+   its clock and of files' times, and in times it is given. */
+int64_t clock_shift(void);
 int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_attr *a);
 /* locks.c: F_GETLK, F_SETLK, F_SETLKW of process context `ctx'; lk: type, whence, start, len, pid */
 long lock_call(uint32_t ctx, struct handle *h, int cmd, int64_t lk[5]);
