@@ -11,6 +11,7 @@ export LC_ALL=C.UTF-8
 fail() {
   echo "FAIL: $*"
   failures=$((failures + 1))
+  return 1
 }
 
 # done_testing: the last line of a script.
