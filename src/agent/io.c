@@ -345,7 +345,7 @@ static long write_chunk(struct call *c, struct rfile *f, struct spans *sp, uint6
 {
   struct req q;
   bool own = off == OWN_OFFSET;
-  bool wait = f->s->kind == K_CHR || (has_offset(f->s) && f->s->flags & O_DSYNC);
+  bool wait = f->s->kind == K_CHR || (has_offset(f->s) && (f->s->flags & O_DSYNC || f->s->sync || session->tight));
   req_start(&q, c->t, own ? ROW(write) : ROW(pwrite64));
   req_handle(&q, f->h);
   long n = put_spans(&q, sp, max);

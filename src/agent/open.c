@@ -61,6 +61,7 @@ static long take_reply(struct opened *o)
   if (r->bad)
     return -EIO;
   o->contents = o->q.reply_flags & FF_CONTENTS ? p : 0;
+  s->sync = (o->q.reply_flags & FF_SYNC) != 0;
   snap_take(s, &o->q, &o->attr, SNAP_ATTR);
   return 0;
 }

@@ -190,6 +190,7 @@ static int take_frame(struct hub *h, const struct frame *f, const uint8_t *body,
   if (counted)
     h->peer_seq++;
   h->peer_ack = f->ack;
+  h->s->tight = (f->flags & FF_TIGHT) != 0;
   count_bytes(h, N_FRAMES_IN, 1);
   return dispatch(h, f, body, n);
 }

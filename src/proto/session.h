@@ -86,6 +86,7 @@ struct hstate {
   uint32_t snap;     /* enum snap */
   uint32_t offset_remote; /* 1: the file offset lives on the slave (inherited descriptors; after an appending write) */
   uint32_t window_waiters;
+  uint32_t sync;     /* 1: writes wait for their reply (FF_SYNC) */
   uint64_t sent, written; /* streams: bytes posted by programs, bytes that reached the slave's descriptor (futex on the
                              low word of written) */
   uint32_t ready;    /* streams: poll events last reported */
@@ -141,6 +142,7 @@ struct session {
   uint32_t next_ctx;    /* the next process context, taken by fetch-and-add, from 1 */
   uint32_t next_handle; /* hint */
   uint32_t next_slot;   /* hint */
+  uint32_t tight;       /* what the slave's last frame said of FF_TIGHT */
   uint32_t high_handle; /* one above the highest index ever taken, H_FIRST at the start; bounds scans */
   uint64_t counters[N_COUNT];
   struct facts facts;

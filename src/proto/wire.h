@@ -68,6 +68,8 @@ enum frame_flag {
   FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did */
   FF_FD = 8,       /* agent to hub only: a descriptor comes with the message */
   FF_CACHEABLE = 16, /* reply: attributes and contents are watched; F_INVALID will say when they are stale */
+  FF_TIGHT = 64, /* any frame of the slave: space runs low where the session writes, so writes are to wait for their reply */
+  FF_SYNC = 128, /* reply to openat: the same for this file alone, from the start */
   FF_EOF = 32,     /* reply to getdents64: nothing follows this block */
 };
 

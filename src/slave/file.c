@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -135,6 +136,40 @@ static int put_opened(struct call *c, int fd, const struct stat *st, int flags)
   return 0;
 }
 
+/* ---- room ---- */
+
+/* More than hubs, sockets and buffers can hold of what programs believe written. */
+#define SPACE_MARGIN (64u << 20)
+#define SPACE_CHECK_EACH (16u << 20)
+
+static struct {
+  _Atomic bool tight;
+  _Atomic uint32_t unchecked; /* bytes written since the last look */
+} space;
+
+bool space_tight(void)
+{
+  return space.tight;
+}
+
+static bool little_room(int fd)
+{
+  struct statvfs v;
+  return !fstatvfs(fd, &v) && (uint64_t)v.f_bavail * v.f_frsize < SPACE_MARGIN;
+}
+
+/* While it is tight, every write looks again. */
+static void space_used(int fd, uint32_t n)
+{
+  space.unchecked += n;
+  if (!space.tight && space.unchecked < SPACE_CHECK_EACH)
+    return;
+  space.unchecked = 0;
+  space.tight = little_room(fd);
+}
+
+/* ---- opening and attributes ---- */
+
 long do_openat(struct call *c)
 {
   struct stat st;
@@ -145,6 +180,8 @@ long do_openat(struct call *c)
   int fd = open_checked(c, flags, &st);
   if (fd < 0)
     return fd;
+  if (S_ISREG(st.st_mode) && (flags & O_ACCMODE) != O_RDONLY && little_room(fd))
+    c->reply_flags |= FF_SYNC;
   err = put_opened(c, fd, &st, flags);
   if (!err)
     err = handle_add(c->a[4], fd, kind_of(&st, flags & O_PATH), &st, (uint32_t)flags);
@@ -266,6 +303,8 @@ static long write_file(struct call *c, uint64_t offset)
     if (r < 0 && errno != EINTR)
       return done && c->asked ? (long)done : -errno;
     done += r > 0 ? (uint32_t)r : 0;
+    if (r > 0 && c->h[0]->kind == K_REG)
+      space_used(fd, (uint32_t)r);
     if (!r)
       break;
   } while (done < c->blob_len && !c->asked);

@@ -82,6 +82,7 @@ static bool send_locked(struct frame *f, const void *body, uint32_t n)
     O.late_seq = f->seq;
     O.late = (int)f->result;
   }
+  f->flags |= space_tight() ? FF_TIGHT : 0;
   f->ack = __atomic_load_n(&O.applied, __ATOMIC_ACQUIRE);
   __atomic_store_n(&O.told, f->ack, __ATOMIC_RELEASE);
   frame_put(head, f);

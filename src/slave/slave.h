@@ -171,6 +171,8 @@ do_fn do_openat, do_read, do_pread, do_write, do_pwrite, do_close, do_fstat, do_
 /* A hook for tests: seconds by which this slave's clock pretends to be ahead ($FSLAVE_CLOCK_SHIFT), in what it tells of
    its clock and of files' times, and in times it is given. */
 int64_t clock_shift(void);
+/* Whether less is free than what may be under way at any time; file.c looks as the session opens and writes. */
+bool space_tight(void);
 int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_attr *a);
 /* locks.c: F_GETLK, F_SETLK, F_SETLKW of process context `ctx'; lk: type, whence, start, len, pid */
 long lock_call(uint32_t ctx, struct handle *h, int cmd, int64_t lk[5]);
