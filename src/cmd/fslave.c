@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/stdio.h"
 #include "slave/slave.h"
 
 static const char usage[] =
@@ -91,6 +92,7 @@ static int complain(const char *word)
 int main(int argc, char **argv)
 {
   struct slave_options o = {.in = -1, .out = -1, .status_fd = -1, .control_fd = -1, .stats_fd = 2, .trace_fd = 2};
+  stdio_occupy();
   for (int i = 1, used; i < argc; i += used) {
     if (!strcmp(argv[i], "--help"))
       return fputs(usage, stdout) < 0;

@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/stdio.h"
 #include "cmd/handshake.h"
 #include "cmd/near.h"
 #include "proto/codec.h"
@@ -469,6 +470,7 @@ int main(int argc, char **argv)
   static struct options o = {.trace_fd = STDERR_FILENO};
   static struct secret s;
   log_name("nexec");
+  stdio_occupy();
   read_options(&o, argc, argv);
   const char *path = o.secret ? o.secret : secret_path();
   if (!path)

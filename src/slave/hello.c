@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/stdio.h"
 #include "slave/slave.h"
 
 #define GROUPS_MAX 1024
@@ -68,7 +69,7 @@ static void put_stdio(struct wbuf *w)
   for (int i = 0; i < 3; i++) {
     struct stat st;
     int flags = fcntl(i, F_GETFL);
-    if (flags < 0 || fstat(i, &st))
+    if (stdio_closed(i) || fstat(i, &st))
       continue;
     v[4 * i] = kind_of(&st, false);
     v[4 * i + 1] = (uint64_t)flags;
