@@ -60,7 +60,7 @@ int route(struct call *c, int dirfd, const void *path, int flags, struct at *at,
 int route_again(struct call *c, struct req *q, struct at *at, int which);
 
 /* A name under /proc or /dev that means something of the calling process itself. */
-enum self_what { SELF_NO, SELF_OTHER, SELF_EXE, SELF_CWD, SELF_FD, SELF_TTY };
+enum self_what { SELF_NO, SELF_OTHER, SELF_EXE, SELF_CWD, SELF_FD, SELF_TTY, SELF_TTY_NAME };
 struct self_name {
   enum self_what what; /* SELF_OTHER: another file of /proc/self */
   int fd;              /* SELF_FD */

@@ -438,8 +438,10 @@ static long write_regular(struct call *c, struct rfile *f, struct spans *sp, uin
     r = write_moving(c, f, sp);
   else
     r = write_chunks(c, f, sp, off);
-  if (r > 0)
+  if (r > 0) {
     file_changed(f->s);
+    map_follow(f->s);
+  }
   return r;
 }
 
@@ -683,8 +685,10 @@ long a_ftruncate(struct call *c)
     return -EFBIG;
   }
   r = file_call(c, c->row, &f, (uint64_t[]){c->a[1], c->a[2], c->a[3]}, fallocate ? 3 : 1, false);
-  if (r >= 0)
+  if (r >= 0) {
     file_changed(f.s);
+    map_follow(f.s);
+  }
   return r;
 }
 

@@ -98,5 +98,6 @@ enum prepared epoll_prepare(struct call *c, bool at_once);
 
 /* map.c: this process has a shared mapping of the file: what is remembered of its contents may be older. */
 bool map_shows(const struct hstate *s);
+void map_follow(const struct hstate *s);
 
 #endif

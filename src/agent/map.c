@@ -67,6 +67,13 @@ bool map_shows(const struct hstate *s)
   return is_mapped(s->attr.dev, s->attr.ino);
 }
 
+/* After a write to the file: its mappings show it once the hub has passed it on, which it has when it answers. */
+void map_follow(const struct hstate *s)
+{
+  if (map_shows(s))
+    flush(s->attr.dev, s->attr.ino);
+}
+
 void map_flush_all(struct proc *p)
 {
   (void)p;

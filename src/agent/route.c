@@ -129,8 +129,10 @@ static struct self_name self_dev(const char *p)
   for (int i = 0; i < 3; i++)
     if (!strcmp(p, std[i]))
       return (struct self_name){.what = SELF_FD, .fd = i, .rest = ""};
-  if (tty[0] && (!strcmp(p, "/dev/tty") || !strcmp(p, tty)))
+  if (tty[0] && !strcmp(p, "/dev/tty"))
     return (struct self_name){.what = SELF_TTY, .rest = ""};
+  if (tty[0] && !strcmp(p, tty))
+    return (struct self_name){.what = SELF_TTY_NAME, .rest = ""};
   if (skip(&p, "/dev/fd"))
     return self_fd(p);
   return (struct self_name){.what = SELF_NO, .rest = ""};
@@ -246,6 +248,10 @@ static int route_self(struct call *c, struct at *at)
     return SELF_RULES;
   if (s.what == SELF_TTY) {
     go_below(at, (struct handle){H_TTY}, "");
+    return SELF_DONE;
+  }
+  if (s.what == SELF_TTY_NAME) {
+    go_remote(at, (struct handle){H_ROOT}, at->lexical);
     return SELF_DONE;
   }
   bool link_itself = at->flags & AT_SYMLINK_NOFOLLOW && !*s.rest;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/stdio.h"
+#include "base/std.h"
 #include "slave/slave.h"
 
 static const char usage[] =

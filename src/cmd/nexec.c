@@ -24,7 +24,7 @@
 #include "base/fd.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "base/stdio.h"
+#include "base/std.h"
 #include "cmd/handshake.h"
 #include "cmd/near.h"
 #include "proto/codec.h"

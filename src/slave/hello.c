@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/stdio.h"
+#include "base/std.h"
 #include "slave/slave.h"
 
 #define GROUPS_MAX 1024

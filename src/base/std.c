@@ -2,7 +2,7 @@
  * Standard descriptors that the caller left closed: an O_PATH descriptor of the root stands there, which can neither be read
  * nor written, and which fcntl tells from everything that a caller would pass on.
  */
-#include "base/stdio.h"
+#include "base/std.h"
 
 #include <fcntl.h>
 

@@ -1,6 +1,6 @@
 /* Standard descriptors that the caller left closed. */
-#ifndef BASE_STDIO_H
-#define BASE_STDIO_H
+#ifndef BASE_STD_H
+#define BASE_STD_H
 
 #include <stdbool.h>
 
