@@ -58,6 +58,8 @@ struct proc {
   struct lock { uint32_t word; } lock; /* guards cwd, cwd_path */
   struct sigtab *sig;    /* signal.c: the program's dispositions */
   char *exe;             /* 4096 bytes: what /proc/self/exe says */
+  struct handle mapped;  /* map.c: AFD_MAPPED holds the contents of this file as they were ... */
+  uint32_t mapped_gen;   /* ... when its counter stood there */
 };
 
 struct call;
@@ -225,8 +227,8 @@ struct handle vft_remote(struct proc *p, int fd);
 struct hstate *hstate(struct handle h);            /* never 0 for a handle that came from vft_remote() */
 
 /* open a path as the program would, for exec: a local descriptor (agent-made, O_CLOEXEC) that can be mapped and read: the
-   master's own file, or a memfd with the whole contents of the slave's. `real' (4096 bytes) gets the absolute path as
-   /proc/self/exe is to show it. Checks execute permission. -errno. */
+   master's own file, or a memfd with the whole contents of the slave's. `real' (4096 bytes, or 0) gets the absolute path
+   as /proc/self/exe is to show it. Checks execute permission. -errno. */
 int route_open_exec(struct call *c, int dirfd, const char *path, int flags, char *real);
 /* Set-up of a freshly started or exec'd process: cwd, handles, rules. */
 void route_start(struct proc *p, const struct carry *carry);

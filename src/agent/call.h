@@ -131,8 +131,8 @@ long statfs_out(void *user, const struct wire_statfs *f);
 /* The attributes of an open file, from memory or in one round trip. 0 or -errno. */
 long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a);
 
-/* io.c */
-/* Brings the whole contents of a remote regular file into `memfd' (agent descriptor) at the same offsets. 0 or -errno. */
-long fetch_all(struct call *c, struct handle h, int memfd, uint64_t size);
+/* map.c */
+/* A descriptor, O_CLOEXEC, for reading the whole contents of a remote regular file, from the session's store. -errno. */
+long contents_fd(struct call *c, struct handle h);
 
 #endif

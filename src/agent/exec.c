@@ -11,7 +11,7 @@
 #define LINE 256
 #define MAX_INTERPRETERS 5
 #define AT_EXECVE_CHECK_FLAG 0x10000 /* Linux 6.14: only ask */
-#define PLAN_PAGES (5ul * 4096) /* real path, the interpreter's, and words of #! lines: a path and 5 short lines */
+#define PLAN_PAGES (4ul * 4096) /* real path, and words of #! lines: a path and 5 short lines */
 #define S_ISUID 04000
 #define S_ISGID 02000
 #define S_IXGRP 00010
@@ -108,13 +108,12 @@ static char *script_line(char *line, long n, const char *name, struct exec_plan 
 static int plan_elf(struct call *c, struct exec_plan *plan, const char **why)
 {
   struct image im;
-  char *real = plan->page + 4096;
   int r = image_look(plan->prog_fd, &im, why);
   if (!r)
     r = set_id_check(plan->prog_fd, why);
   if (r || !im.interp[0])
     return r;
-  r = route_open_exec(c, AT_FDCWD, im.interp, 0, real);
+  r = route_open_exec(c, AT_FDCWD, im.interp, 0, 0);
   if (r < 0) {
     if (r == -ENOENT)
       *why = "its interpreter (the dynamic loader it names) does not exist";
@@ -184,7 +183,7 @@ int exec_plan(struct call *c, int dirfd, const char *path, int flags, struct exe
   plan->page = pages_new(PLAN_PAGES);
   if (!plan->page)
     return -ENOMEM;
-  plan->real = plan->page, plan->pool = plan->page + 2 * 4096;
+  plan->real = plan->page, plan->pool = plan->page + 4096;
   char name[4096];
   long r = plan_name(name, dirfd, path, flags);
   if (!r)

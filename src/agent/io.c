@@ -739,36 +739,3 @@ long a_fadvise(struct call *c)
     return -ESPIPE;
   return (long)c->a[2] < 0 || c->a[3] > POSIX_FADV_NOREUSE ? -EINVAL : 0;
 }
-
-/* ---- whole contents ---- */
-
-static long fetch_chunk(struct call *c, struct handle h, int memfd, uint64_t off, uint64_t room)
-{
-  struct req q;
-  uint32_t n;
-  req_start(&q, c->t, ROW(pread64));
-  req_handle(&q, h);
-  req_u64(&q, room);
-  req_u64(&q, off);
-  long r = req_call(&q, false);
-  if (r <= 0)
-    return r;
-  const uint8_t *data = get_blob(&q.r, &n, (uint32_t)room);
-  if (!data || n == 0)
-    return data ? 0 : -EIO;
-  r = sys4(__NR_pwrite64, memfd, data, n, off);
-  return r < 0 ? r : r == n ? r : -ENOSPC;
-}
-
-long fetch_all(struct call *c, struct handle h, int memfd, uint64_t size)
-{
-  c->where = N_WAITED;
-  for (uint64_t off = 0; off < size;) {
-    uint64_t room = size - off < FRAME_DATA_MAX ? size - off : FRAME_DATA_MAX;
-    long r = fetch_chunk(c, h, memfd, off, room);
-    if (r <= 0)
-      return r;
-    off += (uint64_t)r;
-  }
-  return 0;
-}

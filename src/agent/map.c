@@ -2,12 +2,9 @@
  * Mapping files: mmap, munmap, mremap, msync, madvise. Owns the list of this address space's shared mappings of remote
  * files. Never lets the program touch memory of the agent.
  *
- * A private mapping shows the placeholder, into which the whole contents are brought first. A shared one shows a memfd
- * that all programs of the session get from the hub, one for each file (device, inode); its modification time says
- * which state of the slave's file was brought into it. What a mapping changed is found and written back by the hub,
- * when W_FLUSH asks for it.
- *
- * Lock order: a file's offset_lock(), then list_lock or brought_lock.
+ * A mapping shows the placeholder, if that holds the contents, or a memfd that all programs of the session get from the
+ * hub, one for each file (device, inode): filled once, as long as the file does not change. What a shared mapping
+ * changed is found and written back by the hub, when W_FLUSH asks for it.
  */
 #include <linux/mman.h>
 
@@ -27,7 +24,7 @@ struct shared {
   uint64_t addr, len, dev, ino;
 };
 static struct shared *list;
-static struct lock list_lock;
+static struct lock list_lock, map_lock /* AFD_MAPPED, and what struct proc says of it */;
 
 static uint64_t page_up(uint64_t n)
 {
@@ -141,69 +138,7 @@ static void range_gone(uint64_t addr, uint64_t len)
   forget(addr, len);
 }
 
-/* ---- private mappings: contents in the placeholder ---- */
-
-/* What was brought into a placeholder last, for files whose snapshots nobody watches. */
-struct brought {
-  uint32_t handle;
-  struct wire_attr attr;
-};
-static struct brought brought[16];
-static struct lock brought_lock;
-
-static bool same_state(const struct wire_attr *a, const struct wire_attr *b)
-{
-  return a->size == b->size && a->mtime == b->mtime && a->mtime_nsec == b->mtime_nsec && a->ctime == b->ctime &&
-         a->ctime_nsec == b->ctime_nsec;
-}
-
-static bool brought_is(const struct rfile *f, const struct wire_attr *a)
-{
-  const struct brought *b = &brought[HANDLE_INDEX(f->h.v) % 16];
-  lock(&brought_lock);
-  bool is = b->handle == f->h.v && same_state(&b->attr, a);
-  unlock(&brought_lock);
-  return is;
-}
-
-static void brought_set(const struct rfile *f, const struct wire_attr *a)
-{
-  lock(&brought_lock);
-  brought[HANDLE_INDEX(f->h.v) % 16] = (struct brought){f->h.v, *a};
-  unlock(&brought_lock);
-}
-
-static long bring(struct call *c, struct rfile *f)
-{
-  struct wire_attr a;
-  long r = file_attr(c, f, &a);
-  if (r < 0 || brought_is(f, &a))
-    return r;
-  uint32_t gen = f->s->snap_gen;
-  bool watched = snap_true(f->s, SNAP_ATTR);
-  r = sys2(__NR_ftruncate, f->fd, a.size);
-  if (r == 0)
-    r = fetch_all(c, f->h, f->fd, a.size);
-  if (r < 0)
-    return r;
-  brought_set(f, &a);
-  if (watched && snap_true(f->s, SNAP_ATTR) && f->s->snap_gen == gen)
-    __atomic_fetch_or(&f->s->snap, SNAP_CONTENTS, __ATOMIC_ACQ_REL);
-  return 0;
-}
-
-static long map_private(struct call *c, struct rfile *f)
-{
-  long r = 0;
-  if (!contents_here(f->s)) {
-    offset_lock(f);
-    r = contents_here(f->s) ? 0 : bring(c, f);
-    offset_unlock(f);
-  }
-  return r < 0 ? r : pass(c);
-}
-
-/* ---- shared mappings: the session's memfd of that file ---- */
+/* ---- the session's memfd of a file ---- */
 
 struct msg_k {
   void *name;
@@ -234,7 +169,7 @@ static long receive_fd(int sock)
   return ctl.fd;
 }
 
-static long ask_fd(struct call *c, struct handle h, const struct wire_attr *a)
+static long ask_fd(struct call *c, struct handle h, enum mapfd what)
 {
   struct req q;
   int pair[2];
@@ -243,9 +178,9 @@ static long ask_fd(struct call *c, struct handle h, const struct wire_attr *a)
     return r;
   req_start_op(&q, c->t, W_MAPFD);
   req_handle(&q, h);
-  req_u64(&q, a->dev);
-  req_u64(&q, a->ino);
-  r = req_post(&q, pair[1]);
+  req_u64(&q, what);
+  c->where = N_WAITED;
+  r = req_post_uncounted(&q, pair[1]);
   sys1(__NR_close, pair[1]);
   if (r == 0)
     r = receive_fd(pair[0]);
@@ -253,22 +188,66 @@ static long ask_fd(struct call *c, struct handle h, const struct wire_attr *a)
   return r;
 }
 
-/* A second descriptor through which nothing can be made writable later. */
-static long read_only(long memfd)
+long contents_fd(struct call *c, struct handle h)
 {
-  char name[32];
-  fmt(name, sizeof name, "/proc/self/fd/%d", (int)memfd);
-  long fd = sys4(__NR_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0);
-  sys1(__NR_close, memfd);
-  return fd;
+  return ask_fd(c, h, MAPFD_CONTENTS);
 }
+
+/* ---- private mappings ---- */
+
+/* The memfd that AFD_MAPPED holds shows the file as it is: loaders map each of their files several times. */
+static bool kept_is(const struct proc *p, const struct rfile *f)
+{
+  return p->mapped.v == f->h.v && snap_true(f->s, SNAP_ATTR) && p->mapped_gen == f->s->snap_gen;
+}
+
+/* One that may change unseen is not used again. */
+static void keep(struct proc *p, const struct rfile *f, int fd)
+{
+  bool watched = snap_true(f->s, SNAP_ATTR);
+  p->mapped.v = watched && sys3(__NR_dup3, fd, afd(p, AFD_MAPPED), O_CLOEXEC) >= 0 ? f->h.v : (uint32_t)H_NONE;
+  p->mapped_gen = f->s->snap_gen;
+}
+
+static long map_kept(struct call *c, const struct rfile *f, bool *done)
+{
+  long r = 0;
+  lock(&map_lock);
+  *done = kept_is(c->p, f);
+  if (*done) {
+    c->a[4] = (unsigned long)afd(c->p, AFD_MAPPED);
+    r = pass(c);
+  }
+  unlock(&map_lock);
+  return r;
+}
+
+static long map_private(struct call *c, struct rfile *f)
+{
+  bool done;
+  if (contents_here(f->s))
+    return pass(c);
+  long r = map_kept(c, f, &done);
+  if (done)
+    return r;
+  long fd = contents_fd(c, f->h);
+  if (fd < 0)
+    return fd;
+  c->a[4] = (unsigned long)fd;
+  r = pass(c);
+  lock(&map_lock);
+  keep(c->p, f, (int)fd);
+  unlock(&map_lock);
+  sys1(__NR_close, fd);
+  return r;
+}
+
+/* ---- shared mappings ---- */
 
 static long map_shared(struct call *c, struct rfile *f)
 {
   const struct wire_attr *a = &f->s->attr;
-  long fd = ask_fd(c, f->h, a);
-  if (fd >= 0 && !may_write(f->s))
-    fd = read_only(fd);
+  long fd = ask_fd(c, f->h, MAPFD_SHARED);
   if (fd < 0)
     return fd;
   c->a[4] = (unsigned long)fd;

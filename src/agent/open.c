@@ -363,7 +363,7 @@ static long exec_here(const struct at *at, char *real)
   if (fd < 0)
     return fd;
   long r = check_exec_here(fd);
-  if (!r)
+  if (!r && real)
     r = name_of(fd, real);
   if (r >= 0)
     return fd;
@@ -390,16 +390,14 @@ static void real_name(struct call *c, struct handle h, const struct at *at, char
   real[n] = 0;
 }
 
-static long exec_copy(struct call *c, struct opened *o)
+static long exec_contents(struct call *c, struct opened *o)
 {
+  if (!o->contents || o->len != o->attr.size)
+    return contents_fd(c, o->h);
   long fd = sys2(__NR_memfd_create, "exec", MFD_CLOEXEC);
-  if (fd < 0)
-    return fd;
-  bool whole = o->contents && o->len == o->attr.size;
-  long r = whole ? sys4(__NR_pwrite64, fd, o->contents, o->len, 0) : fetch_all(c, o->h, (int)fd, o->attr.size);
-  if (r < 0) {
+  if (fd >= 0 && sys4(__NR_pwrite64, fd, o->contents, o->len, 0) != (long)o->len) {
     sys1(__NR_close, fd);
-    return r;
+    return -ENOMEM;
   }
   return fd;
 }
@@ -414,8 +412,9 @@ static long exec_remote(struct call *c, struct at *at, char *real)
     return exec_here(at, real);
   long fd = -EACCES;
   if (S_ISREG(o.attr.mode) && attr_executable(&o.attr)) {
-    fd = exec_copy(c, &o);
-    real_name(c, o.h, at, real);
+    fd = exec_contents(c, &o);
+    if (fd >= 0 && real)
+      real_name(c, o.h, at, real);
   }
   handle_close(c->t, o.h);
   return fd;

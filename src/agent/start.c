@@ -129,7 +129,7 @@ static struct proc *proc_first(const struct carry *k)
   static char cwd_path[4096], exe[4096];
   p = (struct proc){.ctx = k->ctx, .refs = 1, .umask = k->umask, .afd_base = k->afd_base, .sig = &sig};
   p.pid = (int)sys0(SYS_getpid);
-  p.cwd.v = H_NONE;
+  p.cwd.v = p.mapped.v = H_NONE;
   p.cwd_path = cwd_path;
   p.exe = exe;
   p.rlim_cur = k->rlim_cur, p.rlim_max = k->rlim_max;

@@ -2,7 +2,7 @@
  * What the hub's parts know of each other.
  *
  * hub.c the loop; stream.c frames from and to the slave; request.c messages of programs; slot.c replies; file.c open
- * files; proc.c processes; store.c contents of shared mappings; hello.c the first frames; finish.c the end.
+ * files; proc.c processes; store.c contents of mapped and executed files; hello.c the first frames; finish.c the end.
  */
 #ifndef HUB_INTERNAL_H
 #define HUB_INTERNAL_H
@@ -89,6 +89,7 @@ struct late {
 };
 
 #define WD_BUCKETS 1024
+#define STORE_BUCKETS 256
 
 struct hub {
   struct session *s;
@@ -117,7 +118,7 @@ struct hub {
   struct late *late;
 
   struct process *processes;
-  struct store *stores;
+  struct store *stores, *stores_by_file[STORE_BUCKETS];
   struct flush *flushes;
   uint64_t tick; /* now_ms() of the next */
 
@@ -189,7 +190,7 @@ void files_collect_late(struct hub *h);
 void proc_bind(struct hub *h, const struct message *m);
 void proc_died(struct hub *h, pid_t pid);
 
-/* ---- store.c: shared mappings of files ---- */
+/* ---- store.c: contents of files that are mapped or executed ---- */
 int store_want(struct hub *h, struct message *m); /* W_MAPFD; 0 or -EPROTO */
 struct store *store_of(struct hub *h, const struct file *f);
 /* Posts what programs changed. Without a store it does nothing. */

@@ -63,9 +63,8 @@ static const char *args_of(uint16_t op)
   switch (op) {
   case W_POLL:
   case W_PLACE:
-    return "HI";
   case W_MAPFD:
-    return "HII";
+    return "HI";
   case W_FLUSH:
     return "II";
   default:

@@ -1,9 +1,11 @@
 /*
- * Contents of files that programs have mapped shared: one memfd a file, the same for every program, and a base copy.
+ * Contents of files that programs have mapped or execute: one memfd a file, the same for every program.
  *
- * Owns the memfds, the base copies, and the handles through which they are filled and written back. Only bytes (in
- * words of 8) that differ from the base are written, so that what others change elsewhere in the file stays. Must
- * never map a contents memfd: a program that cuts it short would kill us.
+ * Owns the memfds, the base copies of those that may be written to, and the handles through which they are filled and
+ * written back. Only bytes (in words of 8) that differ from the base are written, so that what others change elsewhere
+ * in the file stays. What nobody maps shared is kept for the next who wants it, while the file's counter stands still
+ * and the slave watches the file; the slave makes us raise that counter. Must never map a contents memfd: a program
+ * that cuts it short would kill us.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,21 +23,24 @@
 #define FILLS 8 /* reads under way for one store */
 #define COMPARE_SIZE (64u << 10)
 #define WORD 8u
-#define FLUSH_EVERY 2000 /* milliseconds */
-#define FLUSH_SHARE 20   /* and at most this part of the time is spent on comparing */
+#define FLUSH_EVERY 2000        /* milliseconds */
+#define FLUSH_SHARE 20          /* and at most this part of the time is spent on comparing */
+#define KEPT_MAX (256ull << 20) /* bytes above which nothing is kept that no program uses */
 
 struct waiter {
   struct waiter *next;
   int sock;
+  bool may_write;
 };
 
 struct store {
-  struct store *next;
+  struct store *next, *next_of_file;
   uint64_t dev, ino;
   uint32_t reader, writer; /* handles; H_NONE */
   int memfd, wd;
-  uint8_t *base;
+  uint8_t *base; /* `size' bytes, once there is a writer */
   uint64_t size;
+  bool based;
   bool filled, eof, failed;
   struct {
     bool active;
@@ -45,7 +50,12 @@ struct store {
   uint32_t tag; /* of fill[0] */
   uint64_t next_fill, next_flush, seq /* of the last write posted */;
   bool asked_state;      /* fill[0] asks for the attributes, ahead of the contents */
-  struct timespec mtime; /* the memfd is given the file's, by which programs know what state it is in */
+  struct wire_attr attr; /* when filling began */
+  uint32_t gen;          /* the file's counter then ... */
+  bool watched;          /* ... whose standing still means that the contents are true */
+  bool shared;           /* a program has, or had until lately, a shared mapping: the memfd is the file to it */
+  bool retired;          /* stale: lives on for those who wait for it */
+  uint64_t used;         /* now_ms() when somebody last wanted it */
   struct waiter *waiters;
 };
 
@@ -56,11 +66,16 @@ struct flush {
   uint64_t seq;
 };
 
+static struct store **file_bucket(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  return &h->stores_by_file[file_gen(dev, ino) % STORE_BUCKETS];
+}
+
 static struct store *find(struct hub *h, uint64_t dev, uint64_t ino)
 {
-  struct store *st = h->stores;
-  while (st && (st->dev != dev || st->ino != ino))
-    st = st->next;
+  struct store *st = *file_bucket(h, dev, ino);
+  while (st && (st->dev != dev || st->ino != ino || st->retired))
+    st = st->next_of_file;
   return st;
 }
 
@@ -71,30 +86,36 @@ struct store *store_of(struct hub *h, const struct file *f)
 
 bool store_needs(struct hub *h, const struct file *f)
 {
-  const struct store *st = store_of(h, f);
-  return st && !h->over && (st->reader == f->handle || st->writer == f->handle);
+  const struct store *st = f->known && !h->over ? *file_bucket(h, f->dev, f->ino) : 0;
+  while (st && st->reader != f->handle && st->writer != f->handle)
+    st = st->next_of_file;
+  return st;
 }
 
 /* ---- contents ---- */
 
-static bool grow_base(struct store *st, uint64_t size)
+/* The file is at least that long. Without a writer there is no base. */
+static bool grow(struct store *st, uint64_t size)
 {
   if (size <= st->size)
     return true;
-  uint8_t *more = realloc(st->base, size);
-  if (!more)
+  uint8_t *more = st->based ? realloc(st->base, size) : 0;
+  if (st->based && !more)
     return false;
-  memset(more + st->size, 0, size - st->size);
-  st->base = more;
+  if (more) {
+    memset(more + st->size, 0, size - st->size);
+    st->base = more;
+  }
   st->size = size;
   return true;
 }
 
 static bool put_both(struct store *st, uint64_t offset, const void *data, uint32_t n)
 {
-  if (offset > INT64_MAX - FRAME_DATA_MAX || !grow_base(st, offset + n))
+  if (offset > INT64_MAX - FRAME_DATA_MAX || !grow(st, offset + n))
     return false;
-  memcpy(st->base + offset, data, n);
+  if (st->based)
+    memcpy(st->base + offset, data, n);
   return pwrite(st->memfd, data, n, (off_t)offset) == (ssize_t)n;
 }
 
@@ -112,7 +133,7 @@ void store_resized(struct store *st, uint64_t size)
   }
   if (size < st->size)
     st->size = size;
-  else if (!grow_base(st, size))
+  else if (!grow(st, size))
     st->failed = true;
 }
 
@@ -159,7 +180,7 @@ void store_flush(struct hub *h, struct store *st)
 {
   static uint8_t now[COMPARE_SIZE];
   bool any = false;
-  if (!st->filled || st->writer == H_NONE || !file_at(h, st->writer))
+  if (!st->based || st->writer == H_NONE || !file_at(h, st->writer))
     return;
   uint64_t start = now_ms();
   for (uint64_t at = 0; at < st->size && !h->over;) {
@@ -187,6 +208,11 @@ void stores_flush(struct hub *h)
 
 /* ---- a store's life ---- */
 
+static uint32_t gen_now(const struct hub *h, const struct store *st)
+{
+  return __atomic_load_n(&h->s->gens[file_gen(st->dev, st->ino)], __ATOMIC_SEQ_CST);
+}
+
 static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino)
 {
   static uint32_t next_tag = SESSION_SLOTS;
@@ -195,6 +221,7 @@ static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino)
   if (!st)
     return 0;
   *st = (struct store){.dev = dev, .ino = ino, .reader = H_NONE, .writer = H_NONE, .tag = next_tag};
+  st->gen = gen_now(h, st);
   int made = memfd_new("fsyscall-contents", false);
   snprintf(path, sizeof path, "/proc/self/fd/%d", made);
   /* Opened anew, so that the kernel counts us among its holders; see unused(). */
@@ -211,6 +238,8 @@ static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino)
   next_tag = next_tag > UINT32_MAX - 2 * FILLS ? SESSION_SLOTS : next_tag + FILLS;
   st->next = h->stores;
   h->stores = st;
+  st->next_of_file = *file_bucket(h, dev, ino);
+  *file_bucket(h, dev, ino) = st;
   return st;
 }
 
@@ -224,9 +253,10 @@ static void drop_waiters(struct store *st)
   st->waiters = 0;
 }
 
-static void release(struct hub *h, uint32_t handle)
+static void release(struct hub *h, uint32_t *handle)
 {
-  struct file *f = handle == H_NONE ? 0 : file_at(h, handle);
+  struct file *f = *handle == H_NONE ? 0 : file_at(h, *handle);
+  *handle = H_NONE;
   if (f && f->kept)
     file_close(h, f);
 }
@@ -237,12 +267,15 @@ static void store_drop(struct hub *h, struct store *st)
   while (*at != st)
     at = &(*at)->next;
   *at = st->next;
+  at = file_bucket(h, st->dev, st->ino);
+  while (*at != st)
+    at = &(*at)->next_of_file;
+  *at = st->next_of_file;
   drop_waiters(st);
   inotify_rm_watch(h->inotify, st->wd);
   close(st->memfd);
-  release(h, st->reader);
-  if (st->writer != st->reader)
-    release(h, st->writer);
+  release(h, &st->reader);
+  release(h, &st->writer);
   free(st->base);
   free(st);
 }
@@ -256,6 +289,58 @@ static bool unused(const struct store *st)
   return true;
 }
 
+static bool filling(const struct store *st)
+{
+  for (unsigned i = 0; i < FILLS; i++)
+    if (st->fill[i].active)
+      return true;
+  return false;
+}
+
+/* Are these the file's contents? Those of a shared mapping are by definition, while there is one. */
+static bool is_true(const struct hub *h, const struct store *st)
+{
+  return st->shared || (st->watched && st->gen == gen_now(h, st));
+}
+
+/* Nobody finds it any more. */
+static void retire(struct hub *h, struct store *st)
+{
+  st->retired = true;
+  if (!filling(st))
+    store_drop(h, st);
+}
+
+static bool idle(const struct store *st)
+{
+  return st->filled && !filling(st) && !st->waiters && unused(st);
+}
+
+static uint64_t bytes_kept(const struct hub *h)
+{
+  uint64_t sum = 0;
+  for (const struct store *st = h->stores; st; st = st->next)
+    sum += st->size;
+  return sum;
+}
+
+static struct store *longest_idle(const struct hub *h)
+{
+  struct store *oldest = 0;
+  for (struct store *st = h->stores; st; st = st->next)
+    if ((!oldest || st->used < oldest->used) && idle(st))
+      oldest = st;
+  return oldest;
+}
+
+/* What was unused for the longest time goes, until little enough is kept. */
+static void keep_bounded(struct hub *h)
+{
+  struct store *st;
+  while (bytes_kept(h) > KEPT_MAX && (st = longest_idle(h)))
+    store_drop(h, st);
+}
+
 bool store_event(struct hub *h, int wd)
 {
   struct store *st = h->stores;
@@ -263,10 +348,13 @@ bool store_event(struct hub *h, int wd)
     st = st->next;
   if (!st)
     return false;
-  if (st->filled && !st->waiters && unused(st)) {
-    store_flush(h, st);
+  if (!idle(st))
+    return true;
+  store_flush(h, st);
+  if (st->shared || !is_true(h, st))
     store_drop(h, st);
-  }
+  else
+    keep_bounded(h);
   return true;
 }
 
@@ -290,6 +378,7 @@ static void ask_state(struct hub *h, struct store *st)
   put_u64(&w, st->reader);
   struct iovec part = {body, sizeof body};
   st->asked_state = st->fill[0].active = true;
+  __atomic_fetch_add(&h->s->counters[N_WAITED], 1, __ATOMIC_RELAXED);
   hub_send(h, (struct frame){.type = F_CALL, .op = OP_fstat, .tag = st->tag}, &part, 1);
 }
 
@@ -307,31 +396,52 @@ static void ask_more(struct hub *h, struct store *st)
 }
 
 /* Every program gets an open file of its own, whose end the kernel tells. The 0: nothing is left to be filled. */
-static void answer(struct store *st, int sock)
+static void answer(const struct store *st, int sock, bool may_write)
 {
   char path[32];
   uint64_t to_fill = 0;
   snprintf(path, sizeof path, "/proc/self/fd/%d", st->memfd);
-  int fd = open(path, O_RDWR | O_CLOEXEC);
+  int fd = open(path, (may_write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
   if (fd < 0)
     return;
   send_with_fd(sock, &to_fill, sizeof to_fill, fd);
   close(fd);
 }
 
+/* From here on what programs change is compared with what the memfd holds now. */
+static bool begin_base(struct store *st)
+{
+  if (st->based)
+    return true;
+  st->base = realloc(st->base, st->size ? st->size : 1);
+  uint64_t at = 0;
+  for (ssize_t n = 1; st->base && n > 0 && at < st->size; at += (uint64_t)(n > 0 ? n : 0))
+    n = pread(st->memfd, st->base + at, st->size - at, (off_t)at);
+  st->based = st->base && at == st->size;
+  return st->based;
+}
+
+static void answer_all(struct store *st)
+{
+  for (struct waiter *w = st->waiters; w; w = w->next)
+    answer(st, w->sock, w->may_write);
+  drop_waiters(st);
+}
+
+/* The memfd is given the file's time. */
 static void filled(struct hub *h, struct store *st)
 {
-  struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->mtime};
+  struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {st->attr.mtime, st->attr.mtime_nsec}};
   st->failed |= futimens(st->memfd, times) != 0;
+  st->failed |= st->writer != H_NONE && !begin_base(st);
   st->filled = true;
   st->next_flush = now_ms() + FLUSH_EVERY;
-  if (st->failed) { /* the waiters see their sockets closed */
+  if (!st->failed) /* or the waiters see their sockets closed */
+    answer_all(st);
+  if (st->failed || st->retired)
     store_drop(h, st);
-    return;
-  }
-  for (struct waiter *w = st->waiters; w; w = w->next)
-    answer(st, w->sock);
-  drop_waiters(st);
+  else
+    release(h, &st->reader);
 }
 
 static void took(struct hub *h, struct store *st, unsigned i, int64_t result, const uint8_t *data, uint32_t n)
@@ -346,25 +456,54 @@ static void took(struct hub *h, struct store *st, unsigned i, int64_t result, co
   if (st->fill[i].active)
     ask(h, st, i);
   ask_more(h, st);
-  for (unsigned k = 0; k < FILLS; k++)
-    if (st->fill[k].active)
-      return;
-  filled(h, st);
+  if (!filling(st))
+    filled(h, st);
 }
 
-static bool took_state(struct hub *h, struct store *st, int64_t result, const uint8_t *body, uint32_t n)
+static bool same_state(const struct wire_attr *a, const struct wire_attr *b)
+{
+  return a->size == b->size && a->mtime == b->mtime && a->mtime_nsec == b->mtime_nsec && a->ctime == b->ctime &&
+         a->ctime_nsec == b->ctime_nsec;
+}
+
+/* A file that nobody watches was looked at again: it is what it was, or everybody waits for a new store. */
+static void looked_again(struct hub *h, struct store *st, const struct wire_attr *a)
+{
+  if (same_state(a, &st->attr)) {
+    answer_all(st);
+    release(h, &st->reader);
+    return;
+  }
+  struct store *fresh = store_new(h, st->dev, st->ino);
+  if (fresh) {
+    fresh->reader = st->reader;
+    st->reader = H_NONE;
+    fresh->waiters = st->waiters;
+    st->waiters = 0;
+    fresh->used = st->used;
+    fresh->attr = *a;
+    ask_more(h, fresh);
+  }
+  retire(h, st);
+}
+
+static bool took_state(struct hub *h, struct store *st, const struct frame *f, const uint8_t *body, uint32_t n)
 {
   struct rbuf r = {body, body + n, false};
   struct wire_attr a = {0};
   st->asked_state = st->fill[0].active = false;
-  if (result >= 0)
+  if (f->result >= 0)
     get_attr(&r, &a);
-  st->mtime = (struct timespec){a.mtime, a.mtime_nsec};
-  st->failed = result < 0;
-  if (st->failed)
+  st->watched = f->result >= 0 && f->flags & FF_CACHEABLE;
+  if (f->result < 0) {
+    st->failed = true;
     filled(h, st);
-  else
+  } else if (st->filled) {
+    looked_again(h, st, &a);
+  } else {
+    st->attr = a;
     ask_more(h, st);
+  }
   return !r.bad;
 }
 
@@ -377,7 +516,7 @@ bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint
     return false;
   unsigned i = f->tag - st->tag;
   if (st->asked_state)
-    return took_state(h, st, f->result, body, n);
+    return took_state(h, st, f, body, n);
   struct rbuf r = {body, body + n, false};
   uint32_t len = 0;
   const uint8_t *data = f->result < 0 ? 0 : get_blob(&r, &len, st->fill[i].left);
@@ -387,45 +526,78 @@ bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint
   return true;
 }
 
-static bool wait_filled(struct store *st, struct message *m)
+/* ---- W_MAPFD ---- */
+
+static bool wait_filled(struct store *st, struct message *m, bool may_write)
 {
   struct waiter *w = malloc(sizeof *w);
   if (!w)
     return false;
-  *w = (struct waiter){st->waiters, m->fd};
+  *w = (struct waiter){st->waiters, m->fd, may_write};
   st->waiters = w;
   m->fd = -1;
   return true;
 }
 
-static void use_handle(struct store *st, const struct file *f)
+/* The store that a program is to be given; a stale one only if it has a shared mapping that must go on seeing it. */
+static struct store *current(struct hub *h, const struct file *f)
 {
-  unsigned mode = f->flags & LINUX_O_ACCMODE;
-  if (st->reader == H_NONE && mode != O_WRONLY)
-    st->reader = f->handle;
-  if (st->writer == H_NONE && mode != O_RDONLY)
-    st->writer = f->handle;
+  struct store *st = find(h, f->dev, f->ino);
+  if (st && st->shared && idle(st)) {
+    store_flush(h, st);
+    store_drop(h, st);
+    st = 0;
+  }
+  if (st && !is_true(h, st) && (st->watched || st->gen != gen_now(h, st))) {
+    retire(h, st);
+    st = 0;
+  }
+  return st ? st : store_new(h, f->dev, f->ino);
 }
 
-/* handle, dev, ino. The numbers are taken from what the hub knows of the handle, not from the program. */
+/*
+ * Whose handle serves: the first reader's until it is filled, the first writer's of a shared mapping for as long as
+ * the store lives. False: no memory for the base.
+ */
+static bool use_handle(struct store *st, const struct file *f, bool shared)
+{
+  unsigned mode = f->flags & LINUX_O_ACCMODE;
+  st->shared |= shared;
+  if (st->reader == H_NONE && mode != O_WRONLY)
+    st->reader = f->handle;
+  if (shared && st->writer == H_NONE && mode != O_RDONLY) {
+    st->writer = f->handle;
+    return !st->filled || begin_base(st);
+  }
+  return true;
+}
+
+static void want(struct hub *h, struct message *m, const struct file *f, bool shared)
+{
+  struct store *st = current(h, f);
+  bool may_write = shared && (f->flags & LINUX_O_ACCMODE) != O_RDONLY;
+  if (!st || !use_handle(st, f, shared))
+    return; /* its socket is closed: the program is told that there is no memory */
+  st->used = now_ms();
+  if (st->filled && is_true(h, st)) {
+    answer(st, m->fd, may_write);
+    if (!filling(st))
+      release(h, &st->reader);
+    return;
+  }
+  if (wait_filled(st, m, may_write) && !filling(st))
+    ask_state(h, st);
+}
+
+/* handle, enum mapfd. */
 int store_want(struct hub *h, struct message *m)
 {
   struct rbuf r = {m->body, m->body + m->n, false};
-  uint64_t handle = get_u64(&r);
+  uint64_t handle = get_u64(&r), what = get_u64(&r);
   struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
-  if (!f || !f->known || m->fd < 0)
+  if (!f || !f->known || m->fd < 0 || what > MAPFD_CONTENTS)
     return -EPROTO;
-  struct store *st = find(h, f->dev, f->ino);
-  bool fresh = !st;
-  if (fresh && !(st = store_new(h, f->dev, f->ino)))
-    return 0; /* its socket is closed: the program is told that there is no memory */
-  use_handle(st, f);
-  if (st->filled)
-    answer(st, m->fd);
-  else
-    wait_filled(st, m);
-  if (fresh)
-    ask_state(h, st);
+  want(h, m, f, what == MAPFD_SHARED);
   return 0;
 }
 

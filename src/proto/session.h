@@ -25,7 +25,7 @@
 #define SLOT_BUFFERS 2
 
 /* Where the agent's own descriptors lie: at the program's soft limit of open files, see agent/hide.c. */
-enum agent_fd { AFD_REQUEST, AFD_SESSION, AFD_AGENT, AFD_CARRY, AFD_CWD, AFD_SPARE, AFD_COUNT = 16 };
+enum agent_fd { AFD_REQUEST, AFD_SESSION, AFD_AGENT, AFD_CARRY, AFD_CWD, AFD_MAPPED, AFD_SPARE, AFD_COUNT = 16 };
 
 struct rule {
   uint8_t where; /* enum where */

@@ -79,7 +79,7 @@ enum wire_op {
                     FF_CONTENTS unset replies at once with the events true now */
   W_PLACE,       /* agent to hub, POST + FF_FD: "HI" handle, enum place: here is the placeholder */
   W_BIND,        /* agent to hub, POST: process `ctx' exists; its pid comes as SCM_CREDENTIALS */
-  W_MAPFD,       /* agent to hub, POST + FF_FD: "HII" handle, dev, ino: send the contents memfd of that file, filled,
+  W_MAPFD,       /* agent to hub, POST + FF_FD: "HI" handle, enum mapfd: send the contents memfd of that file, filled,
                     through the socket that comes with this, with 8 bytes of 0 */
   W_FLUSH,       /* agent to hub, CALL: "II" dev, ino: write back what shared mappings changed (0, 0: everything) */
   W_TRACE,       /* agent to hub, POST: body: text */
@@ -149,6 +149,9 @@ struct wire_statfs {
 
 /* What W_PLACE brings: the memfd itself, or the hub's end of the socket pair. */
 enum place { PLACE_FILE, PLACE_STREAM };
+
+/* What W_MAPFD's memfd is for: a shared mapping, or looking at the contents as they are now. */
+enum mapfd { MAPFD_SHARED, MAPFD_CONTENTS };
 
 enum ioctl_arg { IOA_NONE, IOA_INT /* 8 bytes by value */, IOA_IN /* buffer */, IOA_OUT /* 8 bytes: size */, IOA_INOUT /* buffer */ };
 
