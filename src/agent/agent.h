@@ -27,7 +27,11 @@
 #include "proto/session.h"
 #include "proto/table.h"
 
-#define AGENT_BASE 0x600000000000ul
+/*
+ * Above every position-independent program (0x555555554000 and a random terabyte), below the stacks and libraries, and
+ * where the sanitizers expect programs (ThreadSanitizer: 0x55.. to 0x568...; AddressSanitizer has its heap at 0x6000...).
+ */
+#define AGENT_BASE 0x567000000000ul
 
 /* Values of the program wear types of their own. */
 struct pfd { int n; };            /* a descriptor number of the program */
@@ -46,6 +50,7 @@ struct vft;
 struct proc {
   uint32_t ctx;          /* its process context */
   int pid;
+  int lender;            /* the process whose memory this one shares without being a thread of it, 0: none */
   uint32_t refs;
   uint32_t umask;
   int afd_base;          /* the agent's descriptors: afd_base + enum agent_fd */

@@ -128,6 +128,21 @@ long a_seccomp(struct call *c)
   return -EINVAL;
 }
 
+static bool thread_of(int tid, int pid)
+{
+  char path[48];
+  fmt(path, sizeof path, "/proc/%d/task/%d", pid, tid);
+  return sys2(SYS_access, path, 0) == 0;
+}
+
+/* A tracer would see the agent at work instead of the program; one that only stops threads to read their registers and
+   memory, which it shares, sees what it needs. */
+long a_ptrace(struct call *c)
+{
+  int lender = c->p->lender, tid = (int)c->a[1];
+  return lender && c->a[0] && thread_of(tid, lender) ? a_local(c) : -EPERM;
+}
+
 /* ---- limits: the number of open files leaves the agent's descriptors out ---- */
 #define RLIMIT_NOFILE_K 7
 struct rlimit_k {

@@ -152,6 +152,7 @@ static void forked(struct thread *t)
   t->tid = (int)sys0(SYS_gettid);
   p->pid = (int)sys0(SYS_getpid);
   p->refs = 1;
+  p->lender = 0;
   p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED);
   call_forked(t);
   call_bind(p);
@@ -200,7 +201,7 @@ static struct thread *child_new(struct call *c, const struct clone_args_k *k)
   if (same)
     __atomic_fetch_add(&p->refs, 1, __ATOMIC_RELAXED);
   else
-    p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED);
+    p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED), p->lender = c->p->pid;
   t->new_process = !same;
   t->sigmask = parent->sigmask;
   if (k->flags & CLONE_VFORK)
