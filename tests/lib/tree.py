@@ -2,7 +2,7 @@
 """tree.py DIR: what lies under DIR, a line each: type, mode, links, size, a hash of the contents or the target, name.
 
 No times, no owners, no inode numbers, so that two runs of one command can be compared; files that are one (hard links)
-are shown to be one."""
+are shown to be one; extended attributes are shown where there are any."""
 import hashlib
 import os
 import stat
@@ -27,6 +27,11 @@ def contents(path, st):
     return digest.hexdigest()[:16]
 
 
+def attributes(path, kind):
+    names = os.listxattr(path) if kind in ('file', 'dir') else []
+    return ''.join(' %s=%s' % (n, os.getxattr(path, n).hex()) for n in sorted(names) if n.startswith('user.'))
+
+
 def snapshot(top):
     names, first, lines = [], {}, []
     for directory, dirs, files in os.walk(top):
@@ -38,8 +43,8 @@ def snapshot(top):
         size = st.st_size if kind in ('file', 'link') else '-'
         links = st.st_nlink if kind != 'dir' else '-'
         same = first.setdefault(st.st_ino, name) if kind == 'file' else name
-        lines.append('%-4s %04o %s %s %s %s%s' % (kind, st.st_mode & 0o7777, links, size, contents(path, st), name,
-                                                  '' if same == name else ' = ' + same))
+        lines.append('%-4s %04o %s %s %s %s%s%s' % (kind, st.st_mode & 0o7777, links, size, contents(path, st), name,
+                                                    '' if same == name else ' = ' + same, attributes(path, kind)))
     return lines
 
 
