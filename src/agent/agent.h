@@ -90,6 +90,7 @@ struct thread {
   struct sigheld *held;       /* signal.c */
   void *alt_stack;            /* the agent's own alternate stack */
   bool new_process;           /* starting: a process of its own */
+  bool lent;                  /* a vfork child's: its parent takes this back, not the child's end */
   uint32_t mxcsr;             /* starting: floating point control to take over, 0: nothing */
   uint16_t fcw;
   uint64_t n_local, n_trapped, n_rewritten; /* counted here, added to the session's at the end */
@@ -185,6 +186,7 @@ void lock(struct lock *l);
 void unlock(struct lock *l);
 void gate_shut(void); /* waits until no thread holds a lock, and keeps it so: around fork */
 void gate_open(void);
+void gate_forked(void); /* the child's end of it: it is alone */
 
 /* Writes to descriptor 2 as the program would, or past it while there is no program yet. */
 void last_words(const char *line, size_t n);
@@ -212,8 +214,9 @@ static inline bool standalone(void)
   return session->flags & SF_STANDALONE;
 }
 
-/* Address-space bookkeeping for files mapped executable; mem.c tells rewrite.c. */
-void text_mapped(unsigned long addr, unsigned long len);
+/* Address-space bookkeeping for files mapped executable, for rewrite.c. Told of every mapping of a file; before a range
+   goes away or becomes something else. */
+void text_mapped(unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags);
 void text_unmapped(unsigned long addr, unsigned long len);
 
 /* True if any page of the range is the agent's: such ranges are refused to munmap, MAP_FIXED, mremap, mprotect. */

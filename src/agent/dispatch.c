@@ -78,8 +78,8 @@ static bool restarts(struct call *c, long result)
 void dispatch(struct thread *t, struct regs *r)
 {
   static const struct row unknown = {.target = -1};
-  struct call c = {.t = t, .p = t->proc, .nr = (int)r->nr, .where = N_LOCAL, .regs = r};
-  c.row = r->nr < SYSCALL_MAX ? &syscall_rows[r->nr] : &unknown;
+  struct call c = {.t = t, .p = t->proc, .nr = (int)(uint32_t)r->nr, .where = N_LOCAL, .regs = r};
+  c.row = (uint32_t)r->nr < SYSCALL_MAX ? &syscall_rows[(uint32_t)r->nr] : &unknown;
   c.a[0] = r->rdi, c.a[1] = r->rsi, c.a[2] = r->rdx, c.a[3] = r->r10, c.a[4] = r->r8, c.a[5] = r->r9;
   t->sigret_uc = 0;
   if (session->over)

@@ -1,6 +1,6 @@
 /*
  * exec: a real execve of the agent, which then maps the program itself (start.c). What the new agent must know travels
- * in a memfd (struct carry); argv stays the program's own, so that /proc/PID/cmdline is right.
+ * in a socket's queue (struct carry; a file's size could be limited, RLIMIT_FSIZE); argv stays the program's own, so that /proc/PID/cmdline is right.
  *
  * Everything that can fail is done before: finding the file, permissions, #! lines, the interpreter.
  */
@@ -9,6 +9,9 @@
 #include "agent/sysnum.h"
 
 #define LINE 256
+#define AF_UNIX_K 1
+#define SOCK_SEQPACKET_K 5
+#define MSG_NOSIGNAL_K 0x4000
 #define MAX_INTERPRETERS 5
 #define AT_EXECVE_CHECK_FLAG 0x10000 /* Linux 6.14: only ask */
 #define PLAN_PAGES (4ul * 4096) /* real path, and words of #! lines: a path and 5 short lines */
@@ -250,6 +253,20 @@ static long argv_read(struct vector *v, unsigned long user, struct exec_plan *pl
 }
 
 /* ---- the step over ---- */
+static long carry_send(const struct proc *p, const struct carry *k)
+{
+  int pair[2];
+  long r = sys4(SYS_socketpair, AF_UNIX_K, SOCK_SEQPACKET_K | O_CLOEXEC, 0, pair);
+  if (r < 0)
+    return r;
+  r = sys6(SYS_sendto, pair[1], (long)k, sizeof *k, MSG_NOSIGNAL_K, 0, 0);
+  if (r >= 0)
+    r = sys3(SYS_dup3, pair[0], afd(p, AFD_CARRY), 0);
+  sys1(SYS_close, pair[0]);
+  sys1(SYS_close, pair[1]);
+  return r < 0 ? r : 0;
+}
+
 static long carry_write(struct call *c, struct exec_plan *plan, const char *execfn)
 {
   struct proc *p = c->p;
@@ -262,14 +279,9 @@ static long carry_write(struct call *c, struct exec_plan *plan, const char *exec
   memcpy(k->exe, plan->real, strlen(plan->real) + 1);
   memcpy(k->execfn, execfn, strlen(execfn) + 1);
   route_carry(p, k);
-  long fd = sys2(SYS_memfd_create, "fsyscall-carry", 0), r = fd;
-  if (fd >= 0) {
-    r = sys3(SYS_write, fd, k, sizeof *k);
-    r = r < 0 ? r : sys3(SYS_dup3, fd, afd(p, AFD_CARRY), 0);
-    sys1(SYS_close, fd);
-  }
+  long r = carry_send(p, k);
   pages_free(k, sizeof *k);
-  return r < 0 ? r : 0;
+  return r;
 }
 
 static long hand_over(struct call *c, struct exec_plan *plan, const char *execfn)
@@ -302,7 +314,9 @@ static long step_over(struct call *c, struct exec_plan *plan, const char *execfn
     counters_flush(c->t);
     count(N_EXECS);
     call_thread_end(c->t);
+    signal_exec(c->p->sig, true);
     r = sys5(SYS_execveat, afd(c->p, AFD_AGENT), "", argv, envp, AT_EMPTY_PATH);
+    signal_exec(c->p->sig, false);
     take_back(c->p);
   }
   signals_restore(c->t);
@@ -311,12 +325,12 @@ static long step_over(struct call *c, struct exec_plan *plan, const char *execfn
 
 long exec_program(struct call *c, int dirfd, const char *path, unsigned long argv, unsigned long envp, int flags,
                   const char **why);
-long exec_program(struct call *c, int dirfd, const char *path, unsigned long argv, unsigned long envp, int flags,
-                  const char **why)
+static long exec_once(struct call *c, int dirfd, const char *path, unsigned long argv, unsigned long envp, int flags,
+                      const char **why)
 {
   struct exec_plan plan;
   struct vector a = {0}, e = {0};
-  char execfn[4096], env[48];
+  char execfn[4096];
   long r = exec_plan(c, dirfd, path, flags, &plan, why);
   if (r)
     return r;
@@ -324,15 +338,25 @@ long exec_program(struct call *c, int dirfd, const char *path, unsigned long arg
   if (!r)
     r = argv_read(&a, argv, &plan);
   if (!r)
-    r = vector_read(&e, envp, 1);
-  if (!r) {
-    fmt(env, sizeof env, AFD_ENV "%d", c->p->afd_base);
-    e.v[0] = (unsigned long)env;
+    r = vector_read(&e, envp, 0);
+  if (!r)
     r = step_over(c, &plan, execfn, a.v, e.v);
-  }
   vector_drop(&a);
   vector_drop(&e);
   exec_plan_drop(&plan);
+  return r;
+}
+
+/* The kernel needs no descriptor to execute something: where the program has none left, the agent's idle ones serve. */
+long exec_program(struct call *c, int dirfd, const char *path, unsigned long argv, unsigned long envp, int flags,
+                  const char **why)
+{
+  long r = exec_once(c, dirfd, path, argv, envp, flags, why);
+  if (r != -EMFILE)
+    return r;
+  afd_yield(c->p, AFD_SPARE + 2);
+  r = exec_once(c, dirfd, path, argv, envp, flags, why);
+  afd_fill(c->p);
   return r;
 }
 

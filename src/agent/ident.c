@@ -145,6 +145,7 @@ long a_ptrace(struct call *c)
 
 /* ---- limits: the number of open files leaves the agent's descriptors out ---- */
 #define RLIMIT_NOFILE_K 7
+#define AFD_HIGHEST 16384
 struct rlimit_k {
   uint64_t cur, max;
 };
@@ -155,6 +156,11 @@ void afd_fill(const struct proc *p)
   for (int i = 0; i < AFD_COUNT; i++)
     if (sys2(SYS_fcntl, p->afd_base + i, F_GETFD) < 0)
       sys3(SYS_dup3, afd(p, AFD_SESSION), p->afd_base + i, 0);
+}
+
+void afd_yield(const struct proc *p, int from)
+{
+  sys3(SYS_close_range, p->afd_base + from, p->afd_base + AFD_COUNT - 1, 0);
 }
 
 static bool range_free(const struct proc *p, int from)
@@ -185,6 +191,19 @@ static void afd_move(struct proc *p, int base)
   afd_fill(p);
 }
 
+/*
+ * The agent's numbers lie above what the program may use, as far as the hard limit and the cost of large tables allow
+ * (the kernel copies them at every fork); fd_new() holds the program to its limit wherever they lie. Other threads may be
+ * using the numbers, so then they stay.
+ */
+static uint64_t afd_place(const struct proc *p, uint64_t cur, uint64_t real_max)
+{
+  uint64_t base = cur < AFD_HIGHEST ? cur : AFD_HIGHEST;
+  if (base + AFD_COUNT > real_max)
+    base = real_max - AFD_COUNT;
+  return p->refs > 1 ? (uint64_t)p->afd_base : base;
+}
+
 static long nofile_set(struct proc *p, const struct rlimit_k *new)
 {
   if (new->cur > new->max)
@@ -193,11 +212,13 @@ static long nofile_set(struct proc *p, const struct rlimit_k *new)
     return -EPERM;
   struct rlimit_k real;
   sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, 0, &real);
-  uint64_t top = real.max - AFD_COUNT, base = new->cur < top ? new->cur : top;
   struct rlimit_k open = {real.max, real.max};
   sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, &open, 0);
-  afd_move(p, (int)base);
-  real.cur = (uint64_t)p->afd_base + AFD_COUNT;
+  afd_move(p, (int)afd_place(p, new->cur, real.max));
+  uint64_t least = (uint64_t)p->afd_base + AFD_COUNT;
+  real.cur = new->cur > least ? new->cur : least;
+  if (real.cur > real.max)
+    real.cur = real.max;
   sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, &real, 0);
   p->rlim_cur = new->cur;
   p->rlim_max = new->max;

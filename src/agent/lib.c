@@ -260,6 +260,13 @@ void gate_open(void)
   __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
 }
 
+/* In the child of a fork: a thread that was just being turned away at the gate was counted in the copy. */
+void gate_forked(void)
+{
+  __atomic_store_n(&holders, 0, __ATOMIC_SEQ_CST);
+  gate_open();
+}
+
 void lock(struct lock *l)
 {
   if (!self()->locks++)

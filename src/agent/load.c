@@ -1,4 +1,6 @@
 /* ELF files: what the first bytes say, and mapping program and interpreter as the kernel would. */
+#include <linux/personality.h>
+
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
@@ -91,8 +93,9 @@ static long reserve(const struct elf *f, unsigned long low, unsigned long high, 
     long p = sys6(SYS_mmap, (long)low, (long)span, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
     return bad(p) ? -ENOMEM : p;
   }
+  bool fixed = sys1(SYS_personality, 0xffffffff) & ADDR_NO_RANDOMIZE;
   for (int tries = main_program ? 8 : 0; tries; tries--) {
-    unsigned long at = 0x555555554000ul + ((random_bits() & 0xffffffful) << 12);
+    unsigned long at = 0x555555554000ul + (fixed ? 0 : (random_bits() & 0xffffffful) << 12);
     at = (at + align - 1) & ~(align - 1);
     long p = sys6(SYS_mmap, (long)at, (long)span, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
     if (!bad(p))
@@ -124,8 +127,7 @@ static long segment_map(int fd, const Elf64_Phdr *p, unsigned long bias)
                   (long)(p->p_offset - (at - down(at))));
     if (bad(r))
       return r;
-    if (prot & PROT_EXEC)
-      text_mapped(down(at), up(file_end) - down(at));
+    text_mapped(down(at), up(file_end) - down(at), (unsigned long)prot, MAP_PRIVATE);
   }
   if (p->p_memsz > p->p_filesz && (prot & PROT_WRITE) && p->p_filesz)
     memset((void *)file_end, 0, up(file_end) - file_end);

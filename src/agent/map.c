@@ -131,7 +131,6 @@ static void forget(uint64_t addr, uint64_t len)
 static void range_gone(uint64_t addr, uint64_t len)
 {
   len = page_up(len);
-  text_unmapped(addr, len);
   if (!__atomic_load_n(&list, __ATOMIC_ACQUIRE))
     return;
   flush_range(addr, len);
@@ -296,13 +295,13 @@ long a_mmap(struct call *c)
     flush_range(addr, len);
     forget(addr, len);
   }
+  if (fixed)
+    text_unmapped(addr, len);
   long r = file && file_of(c, (int)c->a[4], &f) ? map_remote(c, &f) : pass(c);
   if (is_error(r))
     return r;
-  if (fixed)
-    text_unmapped(addr, len);
-  if (file && c->a[2] & PROT_EXEC)
-    text_mapped((unsigned long)r, len);
+  if (file)
+    text_mapped((unsigned long)r, len, c->a[2], c->a[3] & (MAP_KIND | MAP_ANONYMOUS));
   return r;
 }
 
@@ -310,6 +309,7 @@ long a_munmap(struct call *c)
 {
   if (agent_memory(c->a[0], page_up(c->a[1])))
     return -EINVAL;
+  text_unmapped(c->a[0], page_up(c->a[1]));
   long r = pass(c);
   if (r == 0)
     range_gone(c->a[0], c->a[1]);
@@ -337,6 +337,9 @@ long a_mremap(struct call *c)
   if (agent_memory(old, page_up(old_len)) || (fixed && agent_memory(c->a[4], page_up(len))))
     return -EFAULT;
   bool known = __atomic_load_n(&list, __ATOMIC_ACQUIRE) && find(old, &m);
+  text_unmapped(old, page_up(old_len));
+  if (fixed)
+    text_unmapped(c->a[4], page_up(len));
   long r = pass(c);
   if (is_error(r))
     return r;

@@ -22,7 +22,7 @@
 
 long fd_new(struct proc *p, long fd)
 {
-  if (fd < 0 || !fd_hidden(p, (int)fd))
+  if (fd < 0 || (!fd_hidden(p, (int)fd) && (uint64_t)fd < p->rlim_cur))
     return fd;
   sys1(__NR_close, fd);
   return -EMFILE;
@@ -268,7 +268,7 @@ long a_dup(struct call *c)
 long a_dup2(struct call *c)
 {
   int from = (int)c->a[0], to = (int)c->a[1];
-  if (fd_hidden(c->p, from) || fd_hidden(c->p, to))
+  if (fd_hidden(c->p, from) || fd_hidden(c->p, to) || (from != to && (unsigned)to >= c->p->rlim_cur))
     return -EBADF;
   long r = pass(c);
   if (r >= 0 && from != to)
@@ -282,9 +282,12 @@ static long two_new(struct call *c, const void *user)
   int fd[2];
   if (copy_in(fd, user, sizeof fd))
     return -EFAULT;
-  if (fd_hidden(c->p, fd[0]) || fd_hidden(c->p, fd[1])) {
-    sys1(__NR_close, fd[0]);
+  if (fd_new(c->p, fd[0]) < 0) {
     sys1(__NR_close, fd[1]);
+    return -EMFILE;
+  }
+  if (fd_new(c->p, fd[1]) < 0) {
+    sys1(__NR_close, fd[0]);
     return -EMFILE;
   }
   vft_local(c->p, fd[0]);

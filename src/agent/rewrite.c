@@ -20,6 +20,7 @@
 #define AREA_SIZE (64ul << 10)
 #define TRAMPOLINE 32ul
 #define REACH 0x70000000ul
+#define NEARBY 1024 /* how far jumps into a site are looked for */
 #define MAX_TEXTS 512
 #define MAX_AREAS 64
 #define SITES (1u << 14)
@@ -59,9 +60,11 @@ static unsigned nsites;
 static bool refused; /* the kernel does not let us change text */
 
 /* ---- text ranges ---- */
-void text_mapped(unsigned long addr, unsigned long len)
+/* Shared text is the file itself or somebody's other view of it, and writable text may change under us: neither is touched. */
+void text_mapped(unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags)
 {
-  if (!(session->flags & SF_REWRITE))
+  bool fixed_text = (prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) == (PROT_READ | PROT_EXEC);
+  if (!(session->flags & SF_REWRITE) || !fixed_text || !(flags & MAP_PRIVATE) || (flags & MAP_ANONYMOUS))
     return;
   lock(&rewriting);
   if (ntexts < MAX_TEXTS)
@@ -103,12 +106,17 @@ void text_unmapped(unsigned long addr, unsigned long len)
   unlock(&rewriting);
 }
 
-static bool is_text(unsigned long addr, unsigned long len)
+static const struct range *text_of(unsigned long addr, unsigned long len)
 {
   for (unsigned i = 0; i < ntexts; i++)
     if (addr >= texts[i].at && addr + len <= texts[i].end)
-      return true;
-  return false;
+      return &texts[i];
+  return 0;
+}
+
+static bool is_text(unsigned long addr, unsigned long len)
+{
+  return text_of(addr, len);
 }
 
 /* ---- trampolines ---- */
@@ -167,6 +175,37 @@ static struct area *area_near(unsigned long call)
   return a;
 }
 
+/* Does a jump near by, if the bytes at p are one, lead into the middle of the five bytes at `begin'? */
+static bool leads_into(const uint8_t *p, unsigned long begin)
+{
+  unsigned long next;
+  int32_t rel;
+  if ((p[0] & 0xf0) == 0x70 || p[0] == 0xeb || (p[0] & 0xfc) == 0xe0) {
+    next = (unsigned long)p + 2 + (unsigned long)(int8_t)p[1];
+  } else {
+    bool far = p[0] == 0x0f && (p[1] & 0xf0) == 0x80;
+    if (!far && p[0] != 0xe9)
+      return false;
+    memcpy(&rel, p + 1 + far, 4);
+    next = (unsigned long)p + 5 + far + (unsigned long)(long)rel;
+  }
+  return next > begin && next < begin + 5;
+}
+
+/* A compiler may let several calls share the comparison behind one of them. What only looks like a jump costs a trap. */
+static bool jumped_into(unsigned long begin)
+{
+  const struct range *t = text_of(begin, 8);
+  if (!t)
+    return true;
+  unsigned long from = begin - t->at > NEARBY ? begin - NEARBY : t->at;
+  unsigned long to = t->end - begin > NEARBY ? begin + NEARBY : t->end - 6;
+  for (; from < to; from++)
+    if (leads_into((const uint8_t *)from, begin))
+      return true;
+  return false;
+}
+
 static uint8_t *emit(uint8_t *p, const void *bytes, size_t n)
 {
   memcpy(p, bytes, n);
@@ -211,7 +250,7 @@ static enum shape shape_of(unsigned long call, long nr)
     return SHAPE_NONE;
   if (is_text(call, 8) && cmp_length(p + 2))
     return SHAPE_CMP;
-  if (!is_text(call - 5, 7) || p[-5] != 0xb8)
+  if (!is_text(call - 6, 8) || p[-5] != 0xb8 || (p[-6] & 0xf0) == 0x40 || p[-6] == 0x66)
     return SHAPE_NONE;
   memcpy(&imm, p - 4, 4);
   return imm == (uint32_t)nr ? SHAPE_MOV : SHAPE_NONE;
@@ -283,7 +322,7 @@ static void site_patch(struct site *s)
     window = (at | 63) - 7;
   struct trampoline *t = trampoline_of(s);
   s->patched = true;
-  if (!t || at + 5 > window + 8 || !is_text(window, 8))
+  if (!t || at + 5 > window + 8 || !is_text(window, 8) || jumped_into(at))
     return;
   uint8_t bytes[8];
   memcpy(bytes, (void *)window, 8);
@@ -300,7 +339,7 @@ static void site_patch(struct site *s)
   memcpy(&word, bytes, 8);
   __atomic_store_n((uint64_t *)window, word, __ATOMIC_RELEASE);
   sys3(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC);
-  if (self()->proc->refs > 1)
+  if (self()->proc->refs > 1 || self()->new_process) /* a vfork child's parent may have threads */
     cores_synchronise();
   count(N_SITES);
 }

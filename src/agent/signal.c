@@ -54,16 +54,43 @@ void signals_block(void)
   kernel_mask(BLOCK_ALL);
 }
 
+void signals_block_all(void)
+{
+  uint64_t all = ~0ul;
+  sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, 0, 8);
+}
+
 void signals_restore(struct thread *t)
 {
   if (!t->pending)
     kernel_mask(t->sigmask);
 }
 
+static void held_push(struct thread *t, const struct siginfo_k *info, uint64_t mask)
+{
+  struct sigheld *h = t->held;
+  if (h->n == HELD_MAX)
+    return;
+  h->s[h->n].info = *info;
+  h->s[h->n].mask = mask;
+  t->pending = ++h->n;
+}
+
+/* The program no longer blocks the SIGSYS that was sent to it. */
+static void sigsys_release(struct thread *t)
+{
+  if (!t->held->sys_waits || (t->sigmask & BIT_OF(SIGSYS)))
+    return;
+  signals_block();
+  t->held->sys_waits = false;
+  held_push(t, &t->held->sys, t->sigmask);
+}
+
 /* In a trap the kernel restores the mask from the frame; a call on the fast path must tell it now. */
 static void mask_set(struct thread *t, uint64_t mask)
 {
   t->sigmask = mask & ~UNBLOCKABLE;
+  sigsys_release(t);
   if (t->trapped) {
     t->trap_uc->sigmask = t->sigmask;
     mask_for_kernel(&t->trap_uc->sigmask);
@@ -127,6 +154,19 @@ void signal_start(struct thread *t, struct sigtab *s)
       kernel_action(sig, &s->act[sig - 1]);
 }
 
+/* The kernel has handlers of ours where the program ignores these: an exec'd program is to ignore them, too. */
+void signal_exec(struct sigtab *s, bool succeeds)
+{
+  struct sigaction_k ignore = {SIG_IGN_K, 0, 0, 0};
+  for (int sig = 1; sig <= 64; sig++)
+    if ((BIT_OF(sig) & ALWAYS_OURS) && s->act[sig - 1].handler == SIG_IGN_K) {
+      if (succeeds)
+        sys4(SYS_rt_sigaction, sig, &ignore, 0, 8);
+      else
+        kernel_action(sig, &s->act[sig - 1]);
+    }
+}
+
 struct sigtab *sigtab_copy(const struct sigtab *s)
 {
   struct sigtab *n = small_new(sizeof *n);
@@ -185,7 +225,13 @@ long a_rt_sigprocmask(struct call *c)
 
 long a_rt_sigpending(struct call *c)
 {
-  return pass(c);
+  uint64_t set;
+  long r = c->a[1] > 8 ? -EINVAL : sys2(SYS_rt_sigpending, &set, 8);
+  if (r)
+    return r;
+  if (c->t->held->sys_waits)
+    set |= BIT_OF(SIGSYS);
+  return copy_out((void *)c->a[0], &set, c->a[1]) ? -EFAULT : 0;
 }
 
 long a_rt_sigsuspend(struct call *c)
@@ -309,11 +355,15 @@ static long fp_read(const struct ucontext_k *src, uint8_t *buf)
   return copy_in(buf, src->mc.fpstate, size) ? -EFAULT : (long)size;
 }
 
-static uint64_t frame_stack(const struct thread *t, const struct sigaction_k *a, uint64_t sp)
+static bool enters_alt(const struct thread *t, const struct sigaction_k *a, uint64_t sp)
 {
-  if ((a->flags & SA_ONSTACK) && t->alt_size && !on_alt(t, sp))
-    return t->alt_sp + t->alt_size;
-  return sp - 128;
+  return (a->flags & SA_ONSTACK) && t->alt_size && !on_alt(t, sp);
+}
+
+/* A frame that would reach below the alternate stack is none. */
+static bool alt_overflows(const struct thread *t, const struct sigaction_k *a, uint64_t sp, uint64_t at)
+{
+  return (enters_alt(t, a, sp) || on_alt(t, sp)) && (at <= t->alt_sp || at - t->alt_sp > t->alt_size);
 }
 
 bool siginfo_has_sender(const struct siginfo_k *info)
@@ -330,9 +380,11 @@ static uint64_t frame_build(struct thread *t, const struct sigaction_k *a, const
   long n = fp_read(src, fp);
   if (n < 0)
     return 0;
-  uint64_t sp = frame_stack(t, a, src->mc.rsp);
+  uint64_t sp = enters_alt(t, a, src->mc.rsp) ? t->alt_sp + t->alt_size : src->mc.rsp - 128;
   uint64_t fp_at = (sp - (uint64_t)n) & ~63ull;
   uint64_t at = ((fp_at - frame_size) & ~15ull) - 8;
+  if (alt_overflows(t, a, src->mc.rsp, at))
+    return 0;
   struct sigframe_k f = {a->restorer, *src, *info};
   if (siginfo_has_sender(info))
     f.info.from.uid = uid_shown(info->from.uid);
@@ -379,6 +431,7 @@ static bool deliver(struct thread *t, const struct ucontext_k *src, struct ucont
   dst->mc.rdx = frame + offsetof(struct sigframe_k, uc);
   dst->mc.rax = 0;
   dst->mc.eflags &= ~(uint64_t)EFLAGS_CLEARED;
+  dst->mc.fpstate = 0; /* the handler starts with a fresh one, as the kernel would have it */
   dst->sigmask = t->sigmask;
   mask_for_kernel(&dst->sigmask);
   count(N_SIGNALS);
@@ -432,14 +485,14 @@ static void rewind_to_check(struct ucontext_k *uc)
     uc->mc.rip = (unsigned long)cp_cancel;
 }
 
+static uint64_t mask_now(const struct thread *t)
+{
+  return t->temp_masked ? t->temp_mask : t->sigmask;
+}
+
 static void hold(struct thread *t, const struct siginfo_k *info, struct ucontext_k *uc)
 {
-  struct sigheld *h = t->held;
-  if (h->n < HELD_MAX) {
-    h->s[h->n].info = *info;
-    h->s[h->n].mask = t->temp_masked ? t->temp_mask : t->sigmask;
-    t->pending = ++h->n;
-  }
+  held_push(t, info, mask_now(t));
   rewind_to_check(uc);
   uc->sigmask = BLOCK_ALL;
 }
@@ -514,13 +567,17 @@ static void on_gadget(struct thread *t, struct ucontext_k *uc)
   t->sigret_uc = 0;
 }
 
-/* A SIGSYS that somebody sent. */
-static void foreign_sigsys(struct thread *t, struct siginfo_k *info, struct ucontext_k *uc)
+/* A SIGSYS that somebody sent. 0: at the program, which may have got another signal meanwhile; 1: within the agent. */
+static int foreign_sigsys(struct thread *t, struct siginfo_k *info, struct ucontext_k *uc)
 {
-  if (in_agent(t, uc->mc.rip))
+  bool inside = in_agent(t, uc->mc.rip);
+  if (mask_now(t) & BIT_OF(SIGSYS))
+    t->held->sys = *info, t->held->sys_waits = true;
+  else if (inside)
     hold(t, info, uc);
   else
     deliver(t, uc, uc, info, t->sigmask);
+  return inside;
 }
 
 int on_sigsys(int sig, struct siginfo_k *info, struct ucontext_k *uc);
@@ -529,8 +586,7 @@ int on_sigsys(int sig, struct siginfo_k *info, struct ucontext_k *uc)
   struct thread *t = self();
   (void)sig;
   if (info->code != 1 /* SYS_SECCOMP */) {
-    foreign_sigsys(t, info, uc);
-    return 1;
+    return foreign_sigsys(t, info, uc);
   }
   if (t->in_vdso) { /* the kernel's clock could not answer by itself */
     struct sigcontext_k *m = &uc->mc;
@@ -569,23 +625,29 @@ void on_trap_pending(void)
   deliver_held(t, t->trap_uc, t->trap_uc);
 }
 
+static void __attribute__((noreturn)) bad_frame(struct thread *t)
+{
+  struct ucontext_k none;
+  die_of(t, SIGSEGV, &none);
+  for (;;)
+    kernel_mask(t->sigmask & ~BIT_OF(SIGSEGV));
+}
+
 /* The program leaves a handler: its frame says how it goes on; ours is only passed by. */
 long a_rt_sigreturn(struct call *c)
 {
   struct thread *t = c->t;
   struct ucontext_k *at = (struct ucontext_k *)c->regs->rsp, uc;
-  if (copy_in(&uc, at, sizeof uc)) {
-    struct ucontext_k scratch;
-    die_of(t, SIGSEGV, &scratch);
-    signals_restore(t);
-    return -EFAULT;
-  }
+  if (copy_in(&uc, at, sizeof uc))
+    bad_frame(t);
   t->sigmask = uc.sigmask & ~UNBLOCKABLE;
+  sigsys_release(t);
   alt_set(t, &uc.stack);
   mask_for_kernel(&uc.sigmask);
   uc.stack = (struct stack_k){(uint64_t)t->alt_stack, 0, 0, ALT_STACK_SIZE};
   uc.mc.rip = rewrite_inward(uc.mc.rip);
-  copy_out(at, &uc, sizeof uc);
+  if (copy_out(at, &uc, sizeof uc))
+    bad_frame(t);
   t->trapped = false;
   t->sigret_uc = at;
   sigreturn_program();

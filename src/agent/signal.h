@@ -22,13 +22,18 @@ struct sigheld {
     struct siginfo_k info;
     uint64_t mask; /* the program's mask at that moment */
   } s[HELD_MAX];
+  bool sys_waits;  /* a SIGSYS that somebody sent while the program had it blocked, which the kernel never is told */
+  struct siginfo_k sys;
 };
 
 void signal_start(struct thread *t, struct sigtab *s);
 void signal_thread(struct thread *t); /* the alternate stack of the calling thread */
+void signal_exec(struct sigtab *s, bool succeeds); /* just before execve, and after one that failed */
 struct sigtab *sigtab_copy(const struct sigtab *s);
 /* Blocks everything but what the agent needs. */
 void signals_block(void);
+/* Everything: at the birth and the death of a thread, when a handler would find no agent data or a stack given away. */
+void signals_block_all(void);
 /* The program's mask again in the kernel, unless a signal is held back (the end of the call does it then). */
 void signals_restore(struct thread *t);
 /* Will the first held signal's handler let an interrupted call start again? */

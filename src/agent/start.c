@@ -71,28 +71,23 @@ static void stack_read(struct start *s, unsigned long *sp)
   s->auxv = (Elf64_auxv_t *)(p + 1);
 }
 
-/* The agent's own variable is the first; what follows it moves up over it. */
-static int afd_base_take(struct start *s)
-{
-  const char *env = (const char *)s->envp[0];
-  size_t n = sizeof AFD_ENV - 1;
-  if (!env || strncmp(env, AFD_ENV, n))
-    fatal("the agent is not a program to start by hand");
-  int base = number(env + n);
-  Elf64_auxv_t *end = s->auxv;
-  while (end->a_type != AT_NULL)
-    end++;
-  memmove(s->envp, s->envp + 1, (size_t)((char *)(end + 1) - (char *)(s->envp + 1)));
-  s->auxv = (Elf64_auxv_t *)((char *)s->auxv - 8);
-  return base;
-}
-
 static Elf64_auxv_t *aux(struct start *s, unsigned long type)
 {
   for (Elf64_auxv_t *a = s->auxv; a->a_type != AT_NULL; a++)
     if (a->a_type == type)
       return a;
   return 0;
+}
+
+/* The kernel names what was executed by its descriptor: /dev/fd/N, and N is the agent's own place among its numbers. */
+static int afd_base_find(struct start *s)
+{
+  static const char prefix[] = "/dev/fd/";
+  Elf64_auxv_t *name = aux(s, AT_EXECFN);
+  const char *file = name ? (const char *)name->a_un.a_val : "";
+  if (strncmp(file, prefix, sizeof prefix - 1))
+    fatal("the agent is not a program to start by hand");
+  return number(file + sizeof prefix - 1) - AFD_AGENT;
 }
 
 static void aux_set(struct start *s, unsigned long type, unsigned long value)
@@ -115,7 +110,10 @@ static void session_map(int fd)
 static struct carry *carry_read(int fd)
 {
   struct carry *k = pages_new(sizeof *k);
-  if (!k || sys4(SYS_pread64, fd, k, sizeof *k, 0) != sizeof *k || k->magic != SESSION_MAGIC)
+  long n = k ? sys4(SYS_pread64, fd, k, sizeof *k, 0) : -ENOMEM;
+  if (n == -ESPIPE)
+    n = sys3(SYS_read, fd, k, sizeof *k);
+  if (n != sizeof *k || k->magic != SESSION_MAGIC)
     fatal("cannot read what the last program left for this one");
   sys1(SYS_close, fd);
   return k;
@@ -293,7 +291,7 @@ void agent_start(unsigned long *sp)
 {
   static struct start s;
   stack_read(&s, sp);
-  int base = afd_base_take(&s);
+  int base = afd_base_find(&s);
   session_map(base + AFD_SESSION);
   s.carry = carry_read(base + AFD_CARRY);
   process_start(&s);

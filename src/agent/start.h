@@ -46,7 +46,6 @@ struct exec_plan {
   char *page, *pool;
   size_t pool_used;
 };
-#define AFD_ENV "_FSYSCALL_AFD="
 /* Opens a program as execve would, following #! lines. 0 or -errno; `why' gets words for people when there are better
    ones than the errno's. */
 int exec_plan(struct call *c, int dirfd, const char *path, int flags, struct exec_plan *plan, const char **why);
@@ -61,7 +60,8 @@ struct proc *proc_copy(struct proc *p);    /* for a child that shares memory */
 void counters_flush(struct thread *t);
 
 /* ident.c */
-void afd_fill(const struct proc *p);
+void afd_fill(const struct proc *p);                  /* no number of the agent's is left for the kernel to hand out */
+void afd_yield(const struct proc *p, int from);       /* those from enum agent_fd `from' on are, until afd_fill() */
 
 /* time.c */
 void time_start(unsigned long vdso);

@@ -167,8 +167,10 @@ static long clone_memory(struct call *c, struct clone_args_k *k, size_t size, bo
   long r = three ? sys2(SYS_clone3, k, size)
                  : sys5(SYS_clone, k->flags | k->exit_signal,
                         0, (k->flags & CLONE_PIDFD) ? k->pidfd : k->parent_tid, k->child_tid, k->tls);
-  gate_open();
-  if (r == 0) {
+  if (r != 0) {
+    gate_open();
+  } else {
+    gate_forked();
     forked(c->t);
     if (stack)
       c->regs->rsp = stack;
@@ -203,6 +205,7 @@ static struct thread *child_new(struct call *c, const struct clone_args_k *k)
   else
     p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED), p->lender = c->p->pid;
   t->new_process = !same;
+  t->lent = !same && (k->flags & CLONE_VFORK);
   t->sigmask = parent->sigmask;
   if (k->flags & CLONE_VFORK)
     t->alt_sp = parent->alt_sp, t->alt_size = parent->alt_size, t->alt_flags = parent->alt_flags;
@@ -218,6 +221,7 @@ static struct thread *child_new(struct call *c, const struct clone_args_k *k)
   return t;
 }
 
+/* One that never ran, or a vfork child that has let go of this memory. */
 static void child_drop(struct thread *t, bool same)
 {
   if (same)
@@ -237,7 +241,9 @@ static long clone_shared(struct call *c, struct clone_args_k *k, size_t size, bo
   k->stack = (uint64_t)t->scratch; /* any address below: only the sum counts */
   k->stack_size = (t->agent_sp - 4096) - k->stack;
   count(same ? N_THREADS : N_PROCESSES);
+  signals_block_all();
   long r = ask_kernel(k, size, three, t);
+  signals_block();
   if (r < 0 || (!same && (k->flags & CLONE_VFORK)))
     child_drop(t, same);
   return r;
@@ -307,5 +313,7 @@ long a_exit(struct call *c)
   signals_block();
   call_thread_end(t);
   counters_add(t);
-  thread_exit_raw((int)c->a[0], &t->gone);
+  signals_block_all();
+  uint32_t kept;
+  thread_exit_raw((int)c->a[0], t->lent ? &kept : &t->gone);
 }

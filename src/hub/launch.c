@@ -178,25 +178,13 @@ static void child(struct hub *h, const struct launch *l, struct start *s, char *
   if (setrlimit(RLIMIT_NOFILE, &s->real))
     child_failed("RLIMIT_NOFILE");
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  /* The agent finds its descriptors by the number of this one. */
   syscall(SYS_execveat, s->afd_base + AFD_AGENT, "", l->argv, env, AT_EMPTY_PATH);
   if (errno == E2BIG) {
     log_line("%s: the arguments are too long", l->program);
     _exit(126);
   }
   child_failed("the agent");
-}
-
-/* The agent finds its descriptors by the first variable, which it takes away. */
-static char **with_agent_variable(char **env, int afd_base)
-{
-  size_t n = 0;
-  while (env[n])
-    n++;
-  char **all = calloc(n + 2, sizeof *all);
-  if (!all || asprintf(&all[0], "_FSYSCALL_AFD=%d", afd_base) < 0)
-    return 0;
-  memcpy(all + 1, env, n * sizeof *all);
-  return all;
 }
 
 static void close_given(struct start *s)
@@ -215,8 +203,6 @@ pid_t launch(struct hub *h, const struct launch *l)
   static struct start s;
   int err = prepare(h, l, &s);
   char **env = launch_environment(h, l);
-  if (!err && env)
-    env = with_agent_variable(env, s.afd_base);
   pid_t pid = err || !env ? -1 : fork();
   if (!pid)
     child(h, l, &s, env);

@@ -158,8 +158,8 @@ struct session {
 #define SESSION_SIZE SESSION_SLOT_OFFSET(SESSION_SLOTS)
 
 /*
- * What an executed agent is told, through the descriptor in the environment of the first start and AFD_CARRY later.
- * A memfd; read whole, then closed.
+ * What an executed agent is told, through AFD_CARRY: a memfd at the first start, a message in a socket later. Read whole,
+ * then closed. The agent finds its descriptors by its own: AT_EXECFN names it.
  */
 enum carry_kind { CARRY_FIRST, CARRY_EXEC };
 struct carry {
