@@ -406,7 +406,11 @@ long req_call(struct req *q, bool blocking)
 void call_bind(struct proc *p)
 {
   struct req q;
-  (void)p;
+  struct proc_entry *e = &session->procs[p->ctx % SESSION_PROCS];
+  __atomic_store_n(&e->ctx, 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&e->pid, (uint32_t)p->pid, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->locks, 0, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->ctx, p->ctx, __ATOMIC_RELEASE);
   req_start_op(&q, self(), W_BIND);
   req_post_uncounted(&q, -1);
 }

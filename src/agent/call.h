@@ -131,6 +131,19 @@ long statfs_out(void *user, const struct wire_statfs *f);
 /* The attributes of an open file, from memory or in one round trip. 0 or -errno. */
 long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a);
 
+/* locks.c: POSIX record locks, which go with any close of their file */
+struct locked {
+  uint64_t dev, ino; /* 0, 0: nothing */
+};
+/* The file behind a descriptor that is to be closed, if this process may hold locks on it; and letting go of them. */
+struct locked locks_on(struct proc *p, int fd);
+void locks_drop(struct thread *t, const struct locked *l);
+/* The same for all descriptors in a range that is to be closed, both ends included. */
+void locks_drop_range(struct call *c, unsigned first, unsigned last);
+/* Around an exec, which closes descriptors as well. */
+void locks_carry(struct proc *p, struct carry *carry);
+void locks_start(const struct carry *carry);
+
 /* map.c */
 /* A descriptor, O_CLOEXEC, for reading the whole contents of a remote regular file, from the session's store. -errno. */
 long contents_fd(struct call *c, struct handle h);

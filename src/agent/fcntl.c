@@ -1,7 +1,7 @@
 /*
  * fcntl and flock on the slave's files. Descriptors and their close-on-exec flag are the kernel's, on the placeholder;
  * O_NONBLOCK is kept in hstate (the slave's open file may be shared with others, who did not ask for it); locks are
- * the slave's, owned by the process context.
+ * the slave's, see locks.c.
  */
 #include <linux/fs.h>
 
@@ -9,88 +9,6 @@
 
 #define O_ASYNC FASYNC
 #define SETTABLE (O_NONBLOCK | O_ASYNC | O_APPEND | O_DIRECT | O_NOATIME)
-
-/* struct flock, as the program has it and as it travels. */
-struct flock_k {
-  int16_t type, whence;
-  int32_t pad;
-  int64_t start, len;
-  int32_t pid, pad2;
-};
-struct flock_wire {
-  uint64_t type, whence, start, len, pid;
-};
-
-/* A lock relative to the file's offset: the slave does not know that offset. */
-static long absolute(const struct rfile *f, struct flock_k *k)
-{
-  if (k->whence != SEEK_CUR || f->s->offset_remote)
-    return 0;
-  long off = sys3(__NR_lseek, f->fd, 0, SEEK_CUR);
-  if (off < 0)
-    return off;
-  k->whence = SEEK_SET;
-  k->start += off;
-  return k->start < 0 ? -EINVAL : 0;
-}
-
-static void put_flock(struct req *q, const struct flock_k *k)
-{
-  put_u64(&q->w, IOA_INOUT);
-  put_u32(&q->w, sizeof(struct flock_wire));
-  put_u64(&q->w, (uint64_t)(int64_t)k->type);
-  put_u64(&q->w, (uint64_t)(int64_t)k->whence);
-  put_u64(&q->w, (uint64_t)k->start);
-  put_u64(&q->w, (uint64_t)k->len);
-  put_u64(&q->w, (uint64_t)(int64_t)k->pid);
-}
-
-static long get_flock(struct req *q, struct flock_k *k)
-{
-  uint32_t n;
-  const uint8_t *blob = get_blob(&q->r, &n, sizeof(struct flock_wire));
-  if (!blob || n != sizeof(struct flock_wire))
-    return -EIO;
-  struct rbuf r = {blob, blob + n, false};
-  k->type = (int16_t)get_u64(&r);
-  k->whence = (int16_t)get_u64(&r);
-  k->start = (int64_t)get_u64(&r);
-  k->len = (int64_t)get_u64(&r);
-  k->pid = (int32_t)get_u64(&r);
-  return 0;
-}
-
-static bool may_lock(const struct hstate *s, int cmd, int type)
-{
-  if (cmd == F_GETLK || cmd == F_OFD_GETLK || type == F_UNLCK)
-    return true;
-  return type == F_RDLCK ? may_read(s) : may_write(s);
-}
-
-static long record_lock(struct call *c, struct rfile *f, int cmd)
-{
-  struct flock_k k;
-  struct req q;
-  if (copy_in(&k, (void *)c->a[2], sizeof k))
-    return -EFAULT;
-  if (k.type != F_RDLCK && k.type != F_WRLCK && k.type != F_UNLCK)
-    return -EINVAL;
-  if (!may_lock(f->s, cmd, k.type))
-    return -EBADF;
-  long r = absolute(f, &k);
-  if (r < 0)
-    return r;
-  req_start(&q, c->t, ROW(fcntl));
-  req_handle(&q, f->h);
-  req_u64(&q, (uint64_t)cmd);
-  put_flock(&q, &k);
-  c->where = N_WAITED;
-  r = req_call(&q, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
-  if (r < 0 || (cmd != F_GETLK && cmd != F_OFD_GETLK))
-    return r;
-  r = get_flock(&q, &k);
-  return r < 0 ? r : copy_out((void *)c->a[2], &k, sizeof k);
-}
 
 /* What the agent keeps: O_NONBLOCK and the like; what the slave must know: O_APPEND, O_DIRECT, O_NOATIME. */
 static long set_flags(struct call *c, struct rfile *f)
@@ -151,7 +69,7 @@ static long remote_fcntl(struct call *c, struct rfile *f, unsigned cmd)
   case F_OFD_SETLK:
   case F_SETLKW:
   case F_OFD_SETLKW:
-    return f->s->flags & O_PATH ? -EBADF : record_lock(c, f, (int)cmd);
+    return f->s->flags & O_PATH ? -EBADF : locks_fcntl(c, f, (int)cmd);
   case F_GETPIPE_SZ:
   case F_SETPIPE_SZ:
     return is_stream(f->s) ? ask_int(c, f, cmd) : -EBADF;

@@ -96,6 +96,9 @@ enum prepared epoll_prepare(struct call *c, bool at_once);
 /* Nothing in the kernel tells a sleeper that a window has opened: so often he looks. */
 #define LOOK_UP 20000000l
 
+/* locks.c: one of fcntl's record lock commands */
+long locks_fcntl(struct call *c, struct rfile *f, int cmd);
+
 /* map.c: this process has a shared mapping of the file: what is remembered of its contents may be older. */
 bool map_shows(const struct hstate *s);
 void map_follow(const struct hstate *s);

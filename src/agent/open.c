@@ -224,8 +224,10 @@ long a_close(struct call *c)
   if (fd_hidden(c->p, fd))
     return -EBADF;
   long late = late_of(c->p, fd);
+  struct locked l = locks_on(c->p, fd);
   long r = pass(c);
   vft_forget(c->p, fd);
+  locks_drop(c->t, &l);
   return r < 0 ? r : late;
 }
 
@@ -233,6 +235,8 @@ static long close_part(struct call *c, unsigned first, unsigned last)
 {
   if (first > last)
     return 0;
+  if (!(c->a[2] & CLOSE_RANGE_CLOEXEC))
+    locks_drop_range(c, first, last);
   long r = sys3(__NR_close_range, first, last, c->a[2]);
   if (r < 0 || c->a[2] & CLOSE_RANGE_CLOEXEC)
     return r;
@@ -270,9 +274,12 @@ long a_dup2(struct call *c)
   int from = (int)c->a[0], to = (int)c->a[1];
   if (fd_hidden(c->p, from) || fd_hidden(c->p, to) || (from != to && (unsigned)to >= c->p->rlim_cur))
     return -EBADF;
+  struct locked l = from == to ? (struct locked){0, 0} : locks_on(c->p, to);
   long r = pass(c);
-  if (r >= 0 && from != to)
-    vft_dup(c->p, from, to);
+  if (r < 0 || from == to)
+    return r;
+  vft_dup(c->p, from, to);
+  locks_drop(c->t, &l);
   return r;
 }
 

@@ -583,6 +583,7 @@ static void cwd_local(struct proc *p)
 
 void route_start(struct proc *p, const struct carry *carry)
 {
+  locks_start(carry);
   if (carry->cwd_handle == H_NONE || standalone()) {
     cwd_local(p);
     return;
@@ -599,4 +600,5 @@ void route_carry(struct proc *p, struct carry *carry)
   carry->cwd_handle = cwd_get(p, carry->cwd).v;
   carry->cwd_gen = p->cwd_gen;
   carry->umask = p->umask;
+  locks_carry(p, carry);
 }

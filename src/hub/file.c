@@ -233,7 +233,6 @@ static void unlink_closing(struct hub *h, struct file *f)
 
 static void file_free(struct file *f)
 {
-  free(f->lockers);
   free(f->path);
   free(f);
 }
@@ -451,52 +450,13 @@ void file_late(struct hub *h, uint32_t handle, int64_t result)
   f->had_late = true;
 }
 
-/* ---- record locks, and what a dead process leaves ---- */
-
-void file_locked(struct file *f, uint32_t ctx)
-{
-  for (unsigned i = 0; i < f->nlockers; i++)
-    if (f->lockers[i] == ctx)
-      return;
-  uint32_t *more = realloc(f->lockers, (f->nlockers + 1) * sizeof *more);
-  if (!more)
-    return;
-  f->lockers = more;
-  f->lockers[f->nlockers++] = ctx;
-}
-
-static void unlock_all(struct hub *h, const struct file *f, uint32_t ctx)
-{
-  uint8_t body[8 + 8 + 8 + 4 + 40];
-  struct wbuf w = {body, body + sizeof body, false};
-  put_u64(&w, f->handle);
-  put_u64(&w, LINUX_F_SETLK);
-  put_u64(&w, IOA_INOUT);
-  put_u32(&w, 40);
-  put_u64(&w, LINUX_F_UNLCK);
-  for (int i = 0; i < 4; i++) /* whence, start, len, pid: the whole file */
-    put_u64(&w, 0);
-  hub_post(h, OP_fcntl, ctx, &w, body);
-}
-
-static void unlock_of(struct hub *h, struct file *f, uint32_t ctx)
-{
-  for (unsigned i = 0; i < f->nlockers; i++)
-    if (f->lockers[i] == ctx) {
-      f->lockers[i] = f->lockers[--f->nlockers];
-      unlock_all(h, f, ctx);
-      return;
-    }
-}
+/* ---- what a dead process leaves ---- */
 
 void files_of_dead(struct hub *h, uint32_t ctx)
 {
   for (uint32_t i = H_FIRST; i < SESSION_HANDLES; i++) {
     struct file *f = h->files[i];
-    if (!f)
-      continue;
-    unlock_of(h, f, ctx);
-    if (f->ctx == ctx && f->answered && !f->placed)
+    if (f && f->ctx == ctx && f->answered && !f->placed)
       file_close(h, f);
   }
 }

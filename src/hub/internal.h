@@ -20,9 +20,11 @@ enum wire_row {
 };
 
 #define QUEUE_MAX (8u << 20) /* above this, no more requests are taken */
-#define LINUX_F_SETLK 6      /* numbers of the wire, those of x86-64 */
+#define LINUX_F_GETLK 5      /* numbers of the wire, those of x86-64 */
+#define LINUX_F_SETLK 6
 #define LINUX_F_SETLKW 7
-#define LINUX_F_UNLCK 2
+#define LINUX_F_OFD_GETLK 36
+#define LINUX_F_OFD_SETLKW 38
 #define LINUX_O_ACCMODE 3
 #define LINUX_O_APPEND 02000
 
@@ -58,8 +60,6 @@ struct file {
   uint32_t kind, flags;
   uint64_t dev, ino;
   int wd, sock;      /* the placeholder: its inotify watch, or our end of the pair; -1 */
-  uint32_t *lockers; /* contexts that took record locks through it */
-  unsigned nlockers;
   char *path; /* as it was opened, for people */
   struct file *next_wd, *next_closing;
   uint64_t close_seq; /* closed: of the close that was sent; until it is acknowledged the file stays in h->closed */
@@ -76,6 +76,7 @@ struct pending {
 struct process {
   pid_t pid;
   uint32_t ctx;
+  bool locks; /* it has taken POSIX record locks */
   int pidfd;
   struct process *next;
 };
@@ -179,7 +180,6 @@ void files_read_closes(struct hub *h);          /* fills h->closing */
 void file_window(struct hub *h, uint32_t handle, uint64_t written);
 void file_ready(struct hub *h, uint32_t handle, uint64_t events);
 void file_late(struct hub *h, uint32_t handle, int64_t result);
-void file_locked(struct file *f, uint32_t ctx);
 void files_of_dead(struct hub *h, uint32_t ctx);
 void files_wake_all(struct hub *h);
 int file_take_late(struct hub *h, const struct file *f); /* -errno once, or 0 */
@@ -189,6 +189,10 @@ void files_collect_late(struct hub *h);
 /* ---- proc.c ---- */
 void proc_bind(struct hub *h, const struct message *m);
 void proc_died(struct hub *h, pid_t pid);
+/* A request for a POSIX record lock has been passed on. */
+void proc_locked(struct hub *h, uint32_t ctx);
+/* Who has ended holds none any more: its parent knows of the end, and may be about to lock the same. */
+void procs_unlock_dead(struct hub *h);
 
 /* ---- store.c: contents of files that are mapped or executed ---- */
 int store_want(struct hub *h, struct message *m); /* W_MAPFD; 0 or -EPROTO */

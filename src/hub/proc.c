@@ -4,6 +4,7 @@
  * Owns a pidfd for each. Must never act on an end before what the process sent has been passed on.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -17,6 +18,35 @@ static struct process **find(struct hub *h, pid_t pid)
   while (*p && (*p)->pid != pid)
     p = &(*p)->next;
   return p;
+}
+
+static void unlock(struct hub *h, uint32_t ctx)
+{
+  uint8_t body[16];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, 0);
+  put_u64(&w, 0);
+  hub_post(h, W_UNLOCK, ctx, &w, body);
+}
+
+/* Who is not known had ended before it could be watched. */
+void proc_locked(struct hub *h, uint32_t ctx)
+{
+  struct process *p = h->processes;
+  while (p && p->ctx != ctx)
+    p = p->next;
+  if (p)
+    p->locks = true;
+  else
+    unlock(h, ctx);
+}
+
+/* It stays in the list: what it asked for before its end may still be on its way, and is undone at proc_died(). */
+void procs_unlock_dead(struct hub *h)
+{
+  for (struct process *p = h->processes; p; p = p->next)
+    if (p->locks && poll(&(struct pollfd){.fd = p->pidfd, .events = POLLIN}, 1, 0) > 0)
+      unlock(h, p->ctx);
 }
 
 static void end_of(struct hub *h, pid_t pid, uint32_t ctx)
@@ -56,5 +86,7 @@ void proc_died(struct hub *h, pid_t pid)
   *at = p->next;
   close(p->pidfd);
   end_of(h, pid, p->ctx);
+  if (p->locks)
+    unlock(h, p->ctx);
   free(p);
 }

@@ -66,6 +66,7 @@ static const char *args_of(uint16_t op)
   case W_MAPFD:
     return "HI";
   case W_FLUSH:
+  case W_UNLOCK:
     return "II";
   default:
     return 0;
@@ -142,12 +143,13 @@ static void note_store(struct hub *h, const struct message *m)
     store_resized(st, int_at(m, 8));
 }
 
+/* Whoever asks for a lock may have waited for the end of a process that held it. */
 static void note_lock(struct hub *h, const struct message *m)
 {
   uint64_t cmd = int_at(m, 8);
-  struct file *f = file_at(h, (uint32_t)int_at(m, 0));
-  if (f && (cmd == LINUX_F_SETLK || cmd == LINUX_F_SETLKW))
-    file_locked(f, m->f.ctx);
+  bool ofd = cmd >= LINUX_F_OFD_GETLK && cmd <= LINUX_F_OFD_SETLKW;
+  if (ofd || (cmd >= LINUX_F_GETLK && cmd <= LINUX_F_SETLKW))
+    procs_unlock_dead(h);
 }
 
 static void note_change(struct hub *h, const struct message *m, uint64_t seq)
@@ -173,6 +175,8 @@ static int note_before(struct hub *h, const struct message *m)
 static void note_after(struct hub *h, const struct message *m, uint64_t seq)
 {
   note_change(h, m, seq);
+  if (m->f.op == OP_fcntl && (int_at(m, 8) == LINUX_F_SETLK || int_at(m, 8) == LINUX_F_SETLKW))
+    proc_locked(h, m->f.ctx);
   if (m->f.op != OP_close)
     return;
   struct file *f = file_at(h, (uint32_t)int_at(m, 0));

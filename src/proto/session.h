@@ -112,6 +112,16 @@ static inline uint32_t file_gen(uint64_t dev, uint64_t ino)
   return (uint32_t)(x >> 48) & (SESSION_GENS - 1);
 }
 
+/*
+ * What others have to know of a process. The entry of a context is at ctx modulo SESSION_PROCS; a later one takes it over,
+ * and then nothing is known of the earlier.
+ */
+#define SESSION_PROCS 8192
+struct proc_entry {
+  uint32_t ctx, pid;
+  uint64_t locks; /* of which files it may hold POSIX record locks: bit file_gen() modulo 64 */
+};
+
 enum slot_state { SLOT_IDLE, SLOT_WAITING, SLOT_DONE };
 
 /* One thread's place for a call. 8 KiB head, reply area, then two buffers for outgoing data. */
@@ -147,6 +157,7 @@ struct session {
   uint64_t counters[N_COUNT];
   struct facts facts;
   struct rule rules[SESSION_RULES]; /* longest prefix wins; sorted by length, longest first */
+  struct proc_entry procs[SESSION_PROCS];
   _Alignas(4096) uint32_t gens[SESSION_GENS];
   _Alignas(4096) struct hstate handles[SESSION_HANDLES];
 };
@@ -162,6 +173,7 @@ struct session {
  * then closed. The agent finds its descriptors by its own: AT_EXECFN names it.
  */
 enum carry_kind { CARRY_FIRST, CARRY_EXEC };
+#define CARRY_UNLOCK_MAX 64
 struct carry {
   uint32_t magic, kind;
   int32_t afd_base;      /* the agent's descriptors are afd_base + enum agent_fd */
@@ -173,6 +185,10 @@ struct carry {
   uint32_t umask;
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   uint64_t sigmask;      /* the program's mask */
+  uint32_t nunlock;      /* files of which the exec closes a descriptor: POSIX record locks on them are gone */
+  struct {
+    uint64_t dev, ino;
+  } unlock[CARRY_UNLOCK_MAX];
   char cwd[4096];        /* canonical path of a remote cwd */
   char exe[4096];        /* what /proc/self/exe says */
   char execfn[4096];     /* AT_EXECFN */

@@ -83,6 +83,8 @@ enum wire_op {
                     through the socket that comes with this, with 8 bytes of 0 */
   W_FLUSH,       /* agent to hub, CALL: "II" dev, ino: write back what shared mappings changed (0, 0: everything) */
   W_TRACE,       /* agent to hub, POST: body: text */
+  W_UNLOCK,      /* POST: "II" dev, ino: process context `ctx' lets go of its POSIX record locks on that file (0, 0: on
+                    all files) */
 };
 
 /* Handles: chosen by the master. index in the low 20 bits, generation above; the whole number must match. */
@@ -152,6 +154,9 @@ enum place { PLACE_FILE, PLACE_STREAM };
 
 /* What W_MAPFD's memfd is for: a shared mapping, or looking at the contents as they are now. */
 enum mapfd { MAPFD_SHARED, MAPFD_CONTENTS };
+
+/* In the pid of a lock that was found: the low half is the process context that holds it. */
+#define LOCK_CTX (1ll << 32)
 
 enum ioctl_arg { IOA_NONE, IOA_INT /* 8 bytes by value */, IOA_IN /* buffer */, IOA_OUT /* 8 bytes: size */, IOA_INOUT /* buffer */ };
 

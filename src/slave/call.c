@@ -421,7 +421,7 @@ long do_close(struct call *c)
 {
   handle_put(c->h[0]);
   c->nhandles = 0;
-  return handle_close(c->num, c->f.ctx);
+  return handle_close(c->num);
 }
 
 /* ---- a whole call ---- */
@@ -513,12 +513,22 @@ static bool run_poll(const struct frame *f, const uint8_t *body)
   return true;
 }
 
+static bool run_unlock(const struct frame *f, const uint8_t *body)
+{
+  struct rbuf r = {body, body + 16, false};
+  uint64_t dev = get_u64(&r), ino = get_u64(&r);
+  locks_release(f->ctx, dev, ino);
+  return f->type == F_POST;
+}
+
 bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worker)
 {
   static uint8_t main_reply[FRAME_MAX];
   const struct row *row = row_of_wire(f->op);
   if (f->op == W_POLL)
     return !body_check("HI", body, n) && run_poll(f, body);
+  if (f->op == W_UNLOCK)
+    return !body_check("II", body, n) && run_unlock(f, body);
   if (!row || body_check(row->args, body, n))
     return false;
   struct call c;

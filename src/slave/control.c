@@ -122,35 +122,16 @@ static long set_flags(struct handle *h, uint64_t flags)
   return fcntl(h->fd, F_SETFL, (now & ~MAY_SET) | ((int)flags & MAY_SET)) ? -errno : 0;
 }
 
-static long ofd_lock(struct handle *h, int cmd, int64_t lk[5])
-{
-  struct flock fl = {.l_type = (short)lk[0], .l_whence = (short)lk[1], .l_start = lk[2], .l_len = lk[3]};
-  if (lk[4])
-    return -EINVAL;
-  int r;
-  do
-    r = worker_cancelled() ? (errno = EINTR, -1) : fcntl(h->fd, cmd, &fl);
-  while (r < 0 && errno == EINTR && !worker_cancelled());
-  if (r < 0)
-    return -errno;
-  const int64_t out[5] = {fl.l_type, fl.l_whence, fl.l_start, fl.l_len, fl.l_pid};
-  memcpy(lk, out, sizeof out);
-  return 0;
-}
-
 /* A record lock: in and out, five integers. */
 static long run_lock(struct call *c, int cmd)
 {
-  bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
   int64_t lk[5];
   if (c->kind != IOA_INOUT || c->blob_len != sizeof lk)
     return -EINVAL;
-  if ((cmd == F_SETLKW || cmd == F_OFD_SETLKW) && !c->worker)
-    return CALL_DEFER;
   struct rbuf r = {c->blob, c->blob + c->blob_len, false};
   for (unsigned i = 0; i < 5; i++)
     lk[i] = (int64_t)get_u64(&r);
-  long result = ofd ? ofd_lock(c->h[0], cmd, lk) : lock_call(c->f.ctx, c->h[0], cmd, lk);
+  long result = lock_call(c->f.ctx, c->h[0], cmd, c->worker, lk);
   if (result < 0)
     return result;
   put_u32(&c->out, sizeof lk);

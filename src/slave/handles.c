@@ -106,7 +106,7 @@ int handle_put(struct handle *h)
   return err;
 }
 
-int handle_close(uint64_t num, uint32_t ctx)
+int handle_close(uint64_t num)
 {
   struct handle *h = handle_get(num);
   if (!h)
@@ -118,19 +118,8 @@ int handle_close(uint64_t num, uint32_t ctx)
   pthread_mutex_unlock(&T.lock);
   if (mine) {
     events_forget(h);
-    locks_dropped(h, ctx);
     stream_close(h);
     handle_put(h);
   }
   return handle_put(h);
-}
-
-bool handle_last_of(uint64_t dev, uint64_t ino)
-{
-  bool found = false;
-  pthread_mutex_lock(&T.lock);
-  for (unsigned i = 0; i < T.high && !found; i++)
-    found = T.at[i] && T.at[i]->dev == dev && T.at[i]->ino == ino;
-  pthread_mutex_unlock(&T.lock);
-  return !found;
 }

@@ -58,8 +58,7 @@ void handles_start(void);
 int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint32_t flags);
 struct handle *handle_get(uint64_t num); /* a reference, or 0 */
 int handle_put(struct handle *h);        /* close()'s result if it was the last */
-int handle_close(uint64_t num, uint32_t ctx);
-bool handle_last_of(uint64_t dev, uint64_t ino); /* no handle leads to that file */
+int handle_close(uint64_t num);
 uint32_t kind_of(const struct stat *st, bool path_only);
 static inline bool handle_streams(const struct handle *h)
 {
@@ -174,9 +173,11 @@ int64_t clock_shift(void);
 /* Whether less is free than what may be under way at any time; file.c looks as the session opens and writes. */
 bool space_tight(void);
 int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_attr *a);
-/* locks.c: F_GETLK, F_SETLK, F_SETLKW of process context `ctx'; lk: type, whence, start, len, pid */
-long lock_call(uint32_t ctx, struct handle *h, int cmd, int64_t lk[5]);
-void locks_dropped(const struct handle *h, uint32_t ctx); /* ctx 0: not known who closed it */
+/* locks.c: record locks, POSIX ones of process context `ctx' and those of descriptions; lk: type, whence, start, len,
+   pid. CALL_DEFER: it would have to wait, and may not. */
+long lock_call(uint32_t ctx, struct handle *h, int cmd, bool may_wait, int64_t lk[5]);
+/* The context's POSIX locks on that file, or (0, 0) on all. */
+void locks_release(uint32_t ctx, uint64_t dev, uint64_t ino);
 
 /* ---- stream.c: output that may block ---- */
 /* Queues (or writes, if that cannot block). False if the master overran every bound. */

@@ -505,10 +505,23 @@ static long lock_as(uint32_t ctx, uint64_t h, int cmd, int64_t type)
   return master_reply(&m, m.tag);
 }
 
+static void unlock_as(uint32_t ctx, uint64_t dev, uint64_t ino)
+{
+  uint8_t bytes[sizeof(struct frame) + 16];
+  struct frame f = {.len = sizeof bytes, .type = F_POST, .op = W_UNLOCK, .ctx = ctx, .seq = ++m.seq};
+  struct wbuf w = {bytes + sizeof f, bytes + sizeof bytes, false};
+  frame_put(bytes, &f);
+  put_u64(&w, dev);
+  put_u64(&w, ino);
+  assert_int_equal(send(m.fd, bytes, sizeof bytes, 0), sizeof bytes);
+}
+
 static void record_locks(void **state)
 {
+  struct stat st;
   (void)state;
   put_file("records", "", 0);
+  assert_int_equal(stat(at("records"), &st), 0);
   assert_int_equal(master_open(&m, H_ROOT, at("records"), O_RDWR, 0, H1), 0);
   assert_int_equal(master_open(&m, H_ROOT, at("records"), O_RDWR, 0, H2), 0);
   assert_int_equal(lock_as(1, H1, F_SETLK, F_WRLCK), 0);
@@ -517,8 +530,13 @@ static void record_locks(void **state)
   assert_int_equal(lock_as(2, H2, F_SETLK, F_WRLCK), -EAGAIN);
   assert_int_equal(lock_as(2, H2, F_GETLK, F_WRLCK), 0);
   assert_int_equal(m.body[4], F_RDLCK);
-  post_close(H2); /* the handle by which both have locked last */
+  unlock_as(1, 0, 0);
+  unlock_as(2, st.st_dev, st.st_ino);
+  post_close(H2);
   assert_int_equal(lock_as(3, H1, F_SETLKW, F_WRLCK), 0);
+  assert_int_equal(lock_as(4, H1, F_GETLK, F_RDLCK), 0);
+  struct rbuf r = {m.body + 4 + 32, m.body + 4 + 40, false};
+  assert_int_equal(get_u64(&r), LOCK_CTX | 3);
 }
 
 static void redirects(void **state)
