@@ -56,6 +56,8 @@ long remote_row(struct call *c, const struct row *row, const unsigned long a[6],
    empty path with AT_EMPTY_PATH gives base = the handle itself and path = "". AT_SYMLINK_NOFOLLOW in `flags' leaves the
    links of /proc/self what they are. */
 int route(struct call *c, int dirfd, const void *path, int flags, struct at *at, int which);
+/* A remote path that belongs to the programs that are taken from the slave. */
+bool route_program(const char *lexical);
 /* After a reply with FF_REDIRECT: the same for the path in it. 0, or -ELOOP after 40. */
 int route_again(struct call *c, struct req *q, struct at *at, int which);
 

@@ -265,13 +265,33 @@ static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64
   return data ? spans_out(sp, data, n) : -EIO;
 }
 
+static long read_stored(struct call *c, const struct rfile *f, struct spans *sp, uint64_t off)
+{
+  uint64_t want = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX, done = 0, piece;
+  for (long r = 1; r > 0 && done < want; done += (uint64_t)r) {
+    spans_skip_empty(sp);
+    piece = spans_piece(sp) < want - done ? spans_piece(sp) : want - done;
+    r = contents_read(c, f, (void *)(sp->v->base + sp->at), piece, off + done);
+    if (r < 0)
+      return done ? (long)done : r;
+    spans_advance(sp, (uint64_t)r);
+  }
+  return (long)done;
+}
+
+static long read_part(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  bool stored = off != OWN_OFFSET && snap_true(f->s, SNAP_ATTR | SNAP_STORE);
+  return stored ? read_stored(c, f, sp, off) : read_chunk(c, f, sp, off, false);
+}
+
 /* Until the buffer is full or the slave has no more. */
 static long read_chunks(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
 {
   long done = 0;
   while (sp->left) {
     uint64_t want = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX;
-    long r = read_chunk(c, f, sp, off == OWN_OFFSET ? off : off + (uint64_t)done, false);
+    long r = read_part(c, f, sp, off == OWN_OFFSET ? off : off + (uint64_t)done);
     if (r < 0)
       return done ? done : r;
     done += r;

@@ -96,6 +96,8 @@ enum prepared epoll_prepare(struct call *c, bool at_once);
 /* Nothing in the kernel tells a sleeper that a window has opened: so often he looks. */
 #define LOOK_UP 20000000l
 
+/* map.c: reads the session's copy of a whole watched file into the program's memory: bytes, or -errno. */
+long contents_read(struct call *c, const struct rfile *f, void *to, uint64_t n, uint64_t off);
 /* locks.c: one of fcntl's record lock commands */
 long locks_fcntl(struct call *c, struct rfile *f, int cmd);
 

@@ -208,36 +208,46 @@ static void keep(struct proc *p, const struct rfile *f, int fd)
   p->mapped_gen = f->s->snap_gen;
 }
 
-static long map_kept(struct call *c, const struct rfile *f, bool *done)
+/* The descriptor for one use, with map_lock taken; or -errno. */
+static long kept_take(struct call *c, const struct rfile *f, long *own)
 {
-  long r = 0;
+  *own = -1;
   lock(&map_lock);
-  *done = kept_is(c->p, f);
-  if (*done) {
-    c->a[4] = (unsigned long)afd(c->p, AFD_MAPPED);
-    r = pass(c);
+  if (kept_is(c->p, f)) {
+    c->where = N_MEMORY;
+    return afd(c->p, AFD_MAPPED);
   }
   unlock(&map_lock);
+  *own = contents_fd(c, f->h);
+  lock(&map_lock);
+  if (*own >= 0)
+    keep(c->p, f, (int)*own);
+  return *own;
+}
+
+static void kept_give(long own)
+{
+  unlock(&map_lock);
+  if (own >= 0)
+    sys1(__NR_close, own);
+}
+
+long contents_read(struct call *c, const struct rfile *f, void *to, uint64_t n, uint64_t off)
+{
+  long own, fd = kept_take(c, f, &own);
+  long r = fd < 0 ? fd : sys4(__NR_pread64, fd, to, n, off);
+  kept_give(own);
   return r;
 }
 
 static long map_private(struct call *c, struct rfile *f)
 {
-  bool done;
   if (contents_here(f->s))
     return pass(c);
-  long r = map_kept(c, f, &done);
-  if (done)
-    return r;
-  long fd = contents_fd(c, f->h);
-  if (fd < 0)
-    return fd;
+  long own, fd = kept_take(c, f, &own);
   c->a[4] = (unsigned long)fd;
-  r = pass(c);
-  lock(&map_lock);
-  keep(c->p, f, (int)fd);
-  unlock(&map_lock);
-  sys1(__NR_close, fd);
+  long r = fd < 0 ? fd : pass(c);
+  kept_give(own);
   return r;
 }
 

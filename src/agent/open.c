@@ -20,6 +20,7 @@
 #define X_OK 1
 #define EXCLUSIVE (O_CREAT | O_EXCL)
 
+#define PROGRAM_MAX (64u << 20) /* the largest file of a program that is brought as a whole for being read */
 long fd_new(struct proc *p, long fd)
 {
   if (fd < 0 || (!fd_hidden(p, (int)fd) && (uint64_t)fd < p->rlim_cur))
@@ -141,6 +142,16 @@ static long open_at(struct call *c, unsigned long flags, unsigned long mode)
 {
   struct at at;
   struct opened o;
+/* Libraries are read by every program: their contents move once a session. */
+static void note_program(const struct opened *o, const struct at *at)
+{
+  struct hstate *s = hstate(o->h);
+  uint64_t size = o->attr.size;
+  bool large = size > CONTENTS_MAX && size <= PROGRAM_MAX;
+  if (large && s->kind == K_REG && (s->flags & O_ACCMODE) == O_RDONLY && route_program(at->lexical))
+    __atomic_fetch_or(&s->snap, SNAP_STORE, __ATOMIC_ACQ_REL);
+}
+
   int nofollow = (flags & EXCLUSIVE) == EXCLUSIVE ? AT_SYMLINK_NOFOLLOW : NOFOLLOW_OF(flags);
   long r = route(c, (int)c->a[0], (const void *)c->a[1], nofollow, &at, 0);
   if (r)
@@ -154,6 +165,8 @@ static long open_at(struct call *c, unsigned long flags, unsigned long mode)
 }
 
 long a_openat(struct call *c)
+  if (r == 0)
+    note_program(&o, &at);
 {
   unsigned long mode = c->a[2] & (O_CREAT | __O_TMPFILE) ? c->a[3] : 0;
   return open_at(c, c->a[2], mode & 07777);

@@ -55,6 +55,12 @@ static bool is_pure(const char *dir, size_t n)
   return true;
 }
 
+bool route_program(const char *lexical)
+{
+  const struct rule *r = session->flags & SF_PROGRAMS_HERE ? rule_of(lexical, strlen(lexical)) : 0;
+  return r && r->where == WHERE_REMOTE && r->len > 1;
+}
+
 /* ---- names of the process itself ---- */
 
 static bool number(const char **s, int *v)

@@ -94,7 +94,12 @@ struct hstate {
   uint64_t sock_ino; /* streams: inode number of the placeholder socket */
   struct wire_attr attr;
 };
-enum snap { SNAP_NONE, SNAP_ATTR = 1, SNAP_CONTENTS = 2 };
+enum snap {
+  SNAP_NONE,
+  SNAP_ATTR = 1,
+  SNAP_CONTENTS = 2,
+  SNAP_STORE = 4 /* a program: read from the session's store */
+};
 
 /* How much of a stream may be under way before its writer waits. */
 #define STREAM_WINDOW (256u << 10)
