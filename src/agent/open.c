@@ -19,8 +19,8 @@
 #define NOFOLLOW_OF(flags) ((flags)&O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0)
 #define X_OK 1
 #define EXCLUSIVE (O_CREAT | O_EXCL)
-
 #define PROGRAM_MAX (64u << 20) /* the largest file of a program that is brought as a whole for being read */
+
 long fd_new(struct proc *p, long fd)
 {
   if (fd < 0 || (!fd_hidden(p, (int)fd) && (uint64_t)fd < p->rlim_cur))
@@ -138,10 +138,6 @@ static long open_here(struct call *c, const struct at *at)
   return fd;
 }
 
-static long open_at(struct call *c, unsigned long flags, unsigned long mode)
-{
-  struct at at;
-  struct opened o;
 /* Libraries are read by every program: their contents move once a session. */
 static void note_program(const struct opened *o, const struct at *at)
 {
@@ -152,6 +148,10 @@ static void note_program(const struct opened *o, const struct at *at)
     __atomic_fetch_or(&s->snap, SNAP_STORE, __ATOMIC_ACQ_REL);
 }
 
+static long open_at(struct call *c, unsigned long flags, unsigned long mode)
+{
+  struct at at;
+  struct opened o;
   int nofollow = (flags & EXCLUSIVE) == EXCLUSIVE ? AT_SYMLINK_NOFOLLOW : NOFOLLOW_OF(flags);
   long r = route(c, (int)c->a[0], (const void *)c->a[1], nofollow, &at, 0);
   if (r)
@@ -161,12 +161,12 @@ static void note_program(const struct opened *o, const struct at *at)
   r = open_remote(c, &at, flags & ~(unsigned long)O_CLOEXEC, mode, &o);
   if (r < 0)
     return r;
+  if (r == 0)
+    note_program(&o, &at);
   return r == 1 ? open_here(c, &at) : open_place(c, &o, &at, (int)(flags & O_CLOEXEC));
 }
 
 long a_openat(struct call *c)
-  if (r == 0)
-    note_program(&o, &at);
 {
   unsigned long mode = c->a[2] & (O_CREAT | __O_TMPFILE) ? c->a[3] : 0;
   return open_at(c, c->a[2], mode & 07777);
