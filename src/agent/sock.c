@@ -1,22 +1,34 @@
 /*
- * Sockets and watches of the master's kernel, where they meet descriptors and paths of the slave: descriptors in
- * messages, unix socket names, inotify. Sockets themselves are local and pass.
+ * Sockets and watches of the master's kernel, where they meet descriptors, paths and ids of the slave: descriptors and
+ * ids in messages, who is at the other end, unix socket names, inotify. Sockets themselves are local and pass.
  */
 #include "agent/io.h"
 
 #define AF_UNIX 1
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
-#define MSG_CTRUNC 8
+#define SCM_CREDENTIALS 2
+#define SO_PEERCRED 17
+#define SO_PEERGROUPS 59
 #define IN_DONT_FOLLOW 0x02000000
 #define CONTROL_MAX 65536u
+#define IDS_CONTROL_MAX 2048 /* as many descriptors as a message may carry, and ids */
+#define MESSAGES_MAX 1024u   /* the kernel's bound of one sendmmsg */
 
 struct msg_k {
   uint64_t name, namelen, iov, iovlen, control, controllen, flags;
 };
+struct mmsg_k {
+  struct msg_k msg;
+  uint32_t len, pad;
+};
 struct cmsg_k {
   uint64_t len;
   int32_t level, type;
+};
+struct ucred_k {
+  int32_t pid;
+  uint32_t uid, gid;
 };
 
 /* A stream of the slave is a socket to the kernel here, which is nobody's business. */
@@ -32,38 +44,77 @@ long a_sockop(struct call *c)
   return not_a_socket(c) ? -ENOTSOCK : pass(c);
 }
 
-/* Calls `each' for every descriptor that the program's control data carry; its first error ends the walk. */
-static long each_right(struct call *c, uint64_t control, uint64_t len, long (*each)(struct call *c, int fd))
+/* ---- what travels beside a message ---- */
+
+typedef long item_fn(struct call *c, const struct cmsg_k *m, uint64_t data);
+
+/* Calls `each' for every item of the socket level's in control data, until one gives something else than 0. */
+static long each_item(struct call *c, const struct msg_k *msg, item_fn *each)
 {
   struct cmsg_k m;
+  uint64_t len = msg->control && msg->controllen <= CONTROL_MAX ? msg->controllen : 0;
   for (uint64_t at = 0; at + sizeof m <= len; at += (m.len + 7) & ~7ul) {
-    if (copy_in(&m, (void *)(control + at), sizeof m))
+    if (copy_in(&m, (void *)(msg->control + at), sizeof m))
       return -EFAULT;
     if (m.len < sizeof m || m.len > len - at)
       return 0; /* the kernel has something to say about that */
-    if (m.level != SOL_SOCKET || m.type != SCM_RIGHTS)
-      continue;
-    for (uint64_t i = sizeof m; i + 4 <= m.len; i += 4) {
-      int fd;
-      if (copy_in(&fd, (void *)(control + at + i), sizeof fd))
-        return -EFAULT;
-      long r = each(c, fd);
-      if (r < 0)
-        return r;
-    }
+    long r = m.level == SOL_SOCKET ? each(c, &m, msg->control + at + sizeof m) : 0;
+    if (r)
+      return r;
   }
   return 0;
 }
 
-static long refuse_hidden(struct call *c, int fd)
+static long each_right(struct call *c, const struct cmsg_k *m, uint64_t data, long (*each)(struct call *c, int fd))
+{
+  int fd;
+  long r = 0;
+  for (uint64_t at = 0; !r && m->type == SCM_RIGHTS && at + sizeof fd <= m->len - sizeof *m; at += sizeof fd)
+    r = copy_in(&fd, (void *)(data + at), sizeof fd) ? -EFAULT : each(c, fd);
+  return r;
+}
+
+static long is_ids(struct call *c, const struct cmsg_k *m, uint64_t data)
+{
+  (void)c;
+  (void)data;
+  return m->type == SCM_CREDENTIALS && m->len - sizeof *m >= sizeof(struct ucred_k);
+}
+
+/* ---- sending ---- */
+
+static long hidden(struct call *c, int fd)
 {
   return fd_hidden(c->p, fd) ? -EBADF : 0;
 }
 
-static long forget(struct call *c, int fd)
+static long refuse_hidden(struct call *c, const struct cmsg_k *m, uint64_t data)
 {
-  vft_forget(c->p, fd);
+  return each_right(c, m, data, hidden);
+}
+
+/* In the agent's copy: what the program takes for its own ids are not, to the kernel here. */
+static long put_own_ids(struct call *c, const struct cmsg_k *m, uint64_t data)
+{
+  struct ucred_k *u = (struct ucred_k *)data;
+  if (!is_ids(c, m, data))
+    return 0;
+  if (u->uid == uid_shown(session->facts.master_uid))
+    u->uid = session->facts.master_uid;
+  if (u->gid == gid_shown(session->facts.master_gid))
+    u->gid = session->facts.master_gid;
   return 0;
+}
+
+static __attribute__((noinline)) long send_ids(struct call *c, struct msg_k *m)
+{
+  _Alignas(8) uint8_t control[IDS_CONTROL_MAX];
+  if (m->controllen > sizeof control || copy_in(control, (void *)m->control, m->controllen))
+    return pass(c);
+  m->control = (uint64_t)control;
+  each_item(c, m, put_own_ids);
+  c->a[1] = (uint64_t)m;
+  return pass(c);
 }
 
 long a_sendmsg(struct call *c)
@@ -73,22 +124,126 @@ long a_sendmsg(struct call *c)
     return -ENOTSOCK;
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
-  long r = m.control && m.controllen <= CONTROL_MAX ? each_right(c, m.control, m.controllen, refuse_hidden) : 0;
-  return r < 0 ? r : pass(c);
+  long r = each_item(c, &m, refuse_hidden);
+  if (r < 0)
+    return r;
+  return !standalone() && each_item(c, &m, is_ids) > 0 ? send_ids(c, &m) : pass(c);
 }
 
-/* The numbers that came with the message are new: what they stand for is to be found out. */
+/* One by one, as the kernel does it; an error after the first is told by the next call, if it is still one then. */
+static long send_each(struct call *c, unsigned n)
+{
+  for (unsigned i = 0; i < n; i++) {
+    struct mmsg_k *at = (struct mmsg_k *)c->a[1] + i;
+    struct call one = *c;
+    one.nr = __NR_sendmsg;
+    one.a[1] = (unsigned long)at;
+    one.a[2] = c->a[3];
+    long r = a_sendmsg(&one);
+    uint32_t sent = (uint32_t)r;
+    if (r >= 0)
+      r = copy_out(&at->len, &sent, sizeof sent);
+    if (r < 0)
+      return i ? (long)i : r;
+  }
+  return n;
+}
+
+/* Together, unless there is more to them than bytes. */
+long a_sendmmsg(struct call *c)
+{
+  struct mmsg_k m;
+  unsigned n = (unsigned)c->a[2] < MESSAGES_MAX ? (unsigned)c->a[2] : MESSAGES_MAX;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  for (unsigned i = 0; i < n; i++)
+    if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m) && m.msg.control)
+      return send_each(c, n);
+  return pass(c);
+}
+
+/* ---- receiving ---- */
+
+static long forget(struct call *c, int fd)
+{
+  vft_forget(c->p, fd);
+  return 0;
+}
+
+/* Descriptors that came are new: what they stand for is to be found out. The sender's ids are shown as all are. */
+static long received(struct call *c, const struct cmsg_k *m, uint64_t data)
+{
+  struct ucred_k u;
+  if (!is_ids(c, m, data))
+    return each_right(c, m, data, forget);
+  if (copy_in(&u, (void *)data, sizeof u))
+    return -EFAULT;
+  u.uid = uid_shown(u.uid);
+  u.gid = gid_shown(u.gid);
+  return copy_out((void *)data, &u, sizeof u);
+}
+
 long a_recvmsg(struct call *c)
 {
   struct msg_k m;
   if (not_a_socket(c))
     return -ENOTSOCK;
   long r = pass(c);
-  if (r < 0 || copy_in(&m, (void *)c->a[1], sizeof m))
-    return r;
-  if (m.control && m.controllen)
-    each_right(c, m.control, m.controllen, forget);
+  if (r >= 0 && !copy_in(&m, (void *)c->a[1], sizeof m))
+    each_item(c, &m, received);
   return r;
+}
+
+long a_recvmmsg(struct call *c)
+{
+  struct mmsg_k m;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  long r = pass(c);
+  for (long i = 0; i < r; i++)
+    if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m))
+      each_item(c, &m.msg, received);
+  return r;
+}
+
+/* ---- who is at the other end ---- */
+
+static long show_ids(struct call *c, uint32_t len)
+{
+  struct ucred_k u = {0, 0, 0};
+  if (len > sizeof u)
+    len = sizeof u;
+  if (copy_in(&u, (void *)c->a[3], len))
+    return -EFAULT;
+  u.uid = uid_shown(u.uid);
+  u.gid = gid_shown(u.gid);
+  return copy_out((void *)c->a[3], &u, len);
+}
+
+static long show_groups(struct call *c, uint32_t len)
+{
+  for (uint32_t at = 0; at + 4 <= len; at += 4) {
+    uint32_t gid;
+    if (copy_in(&gid, (void *)(c->a[3] + at), sizeof gid))
+      return -EFAULT;
+    gid = gid_shown(gid);
+    if (copy_out((void *)(c->a[3] + at), &gid, sizeof gid))
+      return -EFAULT;
+  }
+  return 0;
+}
+
+long a_getsockopt(struct call *c)
+{
+  uint32_t len;
+  bool ids = c->a[1] == SOL_SOCKET && c->a[2] == SO_PEERCRED,
+       groups = c->a[1] == SOL_SOCKET && c->a[2] == SO_PEERGROUPS;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  long r = pass(c);
+  if (r < 0 || !(ids || groups) || copy_in(&len, (void *)c->a[4], sizeof len))
+    return r;
+  return ids ? show_ids(c, len) : show_groups(c, len);
 }
 
 /* ---- names of unix sockets ---- */
