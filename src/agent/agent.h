@@ -69,6 +69,7 @@ struct proc {
 
 struct call;
 
+#define MSG_ROOM 16384
 struct thread {
   struct thread *self;        /* %gs:0 */
   uint64_t agent_sp;          /* %gs:8   top of the agent stack of this thread */
@@ -101,7 +102,8 @@ struct thread {
   uint32_t slot_pid;          /* the process that took it (a fork child must take another) */
   void *scratch;              /* a page for handlers: paths, packed arguments; see scratch() */
   char *path_buf[4];          /* 4096 bytes each */
-  uint8_t *msg;               /* the message being built, 0 until the first */
+  uint8_t *slot_room;         /* where a slot is mapped: kept free, so that a program without memory can still ask */
+  uint8_t *msg;               /* MSG_ROOM bytes, the message being built */
 };
 
 /* One system call under way. Handlers may change a[] before they pass the call on. */

@@ -15,7 +15,6 @@
 
 #include "agent/call.h"
 
-#define MSG_ROOM 16384
 #define INLINE_MAX 2048 /* larger buffers go through the slot's shared memory */
 #define SCM_RIGHTS_TYPE 1
 #define SOL_SOCKET_LEVEL 1
@@ -72,8 +71,8 @@ static void nap(long nsec)
 
 static struct slot *slot_map(struct thread *t, uint32_t i)
 {
-  long p = sys6(__NR_mmap, 0, SESSION_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, afd(t->proc, AFD_SESSION),
-                (long)SESSION_SLOT_OFFSET(i));
+  long p = sys6(__NR_mmap, (long)t->slot_room, SESSION_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                afd(t->proc, AFD_SESSION), (long)SESSION_SLOT_OFFSET(i));
   return p < 0 && p > -4096 ? 0 : (struct slot *)p;
 }
 
@@ -88,10 +87,8 @@ static bool slot_claim(struct thread *t, uint32_t i, uint32_t owner)
   struct slot *s = slot_map(t, i);
   if (!s)
     return false;
-  if (!__atomic_compare_exchange_n(&s->owner, &owner, (uint32_t)t->tid, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-    sys2(__NR_munmap, s, SESSION_SLOT_SIZE);
+  if (!__atomic_compare_exchange_n(&s->owner, &owner, (uint32_t)t->tid, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
     return false;
-  }
   t->slot = s;
   t->slot_index = i;
   t->slot_pid = (uint32_t)t->tid;
@@ -152,23 +149,18 @@ static void slot_release(struct thread *t)
     __atomic_store_n(&t->slot->owner, 0, __ATOMIC_RELEASE);
     slot_hint(t->slot_index);
   }
-  sys2(__NR_munmap, t->slot, SESSION_SLOT_SIZE);
-  t->slot = 0;
+  t->slot = 0; /* what is still mapped there, the next one replaces */
 }
 
+/* What was the parent's is not the child's. */
 void call_forked(struct thread *t)
 {
-  if (t->slot)
-    sys2(__NR_munmap, t->slot, SESSION_SLOT_SIZE); /* the parent's; this is only the child's view of it */
   t->slot = 0;
 }
 
 void call_thread_end(struct thread *t)
 {
   slot_release(t);
-  if (t->msg)
-    pages_free(t->msg, MSG_ROOM);
-  t->msg = 0;
 }
 
 /* ---- out-of-band data ---- */
@@ -201,8 +193,6 @@ static uint8_t *body_of(const struct req *q)
 
 static void start(struct req *q, struct thread *t, const struct row *row, uint16_t op)
 {
-  if (!t->msg && !(t->msg = pages_new(MSG_ROOM)))
-    fatal("no memory for a message");
   *q = (struct req){.t = t, .row = row, .op = op, .oob = -1};
   q->w = (struct wbuf){.at = body_of(q), .end = t->msg + MSG_ROOM};
 }

@@ -170,15 +170,32 @@ void fatal(const char *format, ...)
 }
 
 /* ---- pages ---- */
+/* A few blocks for a program that has used up its address space: enough to execute something else. */
+#define RESERVES 6
+static uint8_t reserve[RESERVES][32 << 10] __attribute__((aligned(4096)));
+static uint32_t reserve_taken[RESERVES];
+
+static void *reserve_new(size_t bytes)
+{
+  for (int i = 0; bytes <= sizeof reserve[0] && i < RESERVES; i++)
+    if (!__atomic_exchange_n(&reserve_taken[i], 1, __ATOMIC_ACQUIRE))
+      return memset(reserve[i], 0, bytes);
+  return 0;
+}
+
 void *pages_new(size_t bytes)
 {
   long p = sys6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return p < 0 && p > -4096 ? 0 : (void *)p;
+  return p < 0 && p > -4096 ? reserve_new(bytes) : (void *)p;
 }
 
 void pages_free(void *p, size_t bytes)
 {
-  sys2(SYS_munmap, p, bytes);
+  size_t at = (size_t)((uint8_t *)p - reserve[0]);
+  if (at < sizeof reserve)
+    __atomic_store_n(&reserve_taken[at / sizeof reserve[0]], 0, __ATOMIC_RELEASE);
+  else
+    sys2(SYS_munmap, p, bytes);
 }
 
 /* Small pieces: free lists by power of two from 16 to 4096, refilled a chunk at a time and never given back. */

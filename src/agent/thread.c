@@ -3,12 +3,15 @@
  *
  * A thread's area, one mapping of AREA bytes that is used again after it ended:
  *     0  struct thread, struct sigheld     4 KiB  buffers     24 KiB  agent stack     128 KiB  alternate signal stack
+ *     256 KiB  the message being built     272 KiB  room for a slot of the session's memory
  */
 #include "agent/signal.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
-#define AREA (256ul << 10)
+#define MSG_AT (256ul << 10)
+#define SLOT_AT (MSG_AT + MSG_ROOM)
+#define AREA (SLOT_AT + SESSION_SLOT_SIZE)
 #define BUFFERS_AT 4096ul
 #define STACK_TOP (128ul << 10)
 
@@ -34,10 +37,18 @@ static struct thread *area_again(void)
   return 0;
 }
 
+/* One more, for the child that is to execute something else when the program has no memory left. */
+static struct thread *area_last(void)
+{
+  static uint8_t last[AREA] __attribute__((aligned(4096)));
+  static uint32_t taken;
+  return __atomic_exchange_n(&taken, 1, __ATOMIC_RELAXED) ? 0 : (struct thread *)last;
+}
+
 static struct thread *area_new(void)
 {
   struct thread *t = pages_new(AREA);
-  if (!t)
+  if (!t && !(t = area_last()))
     return 0;
   t->next = __atomic_load_n(&all_threads, __ATOMIC_RELAXED);
   while (!__atomic_compare_exchange_n(&all_threads, &t->next, t, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
@@ -60,6 +71,8 @@ struct thread *thread_new(struct proc *p)
   t->agent_sp = (uint64_t)(area + STACK_TOP);
   t->alt_stack = area + STACK_TOP;
   t->scratch = area + BUFFERS_AT;
+  t->msg = area + MSG_AT;
+  t->slot_room = area + SLOT_AT;
   for (int i = 0; i < 4; i++)
     t->path_buf[i] = (char *)area + BUFFERS_AT + 4096 * (i + 1);
   return t;
