@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +30,14 @@ static struct {
   uint64_t seq; /* of the last frame taken */
   bool greeted; /* the master's HELLO has come */
   bool exited;  /* F_EXIT has come ... */
-  int status;   /* ... with this */
+  int status;   /* ... with this ... */
+  uint64_t ack; /* ... when the master had heard this much of us */
+  bool told;    /* the status has been passed on; with the lock */
   bool over;    /* nothing more is taken ... */
   int result;   /* ... and this is how it ended */
-} V;
+  pthread_mutex_t lock;
+  pthread_cond_t telling;
+} V = {.lock = PTHREAD_MUTEX_INITIALIZER, .telling = PTHREAD_COND_INITIALIZER};
 
 void say(const char *format, ...)
 {
@@ -102,19 +107,46 @@ static void tell_status(int status)
     dprintf(V.o->status_fd, "%d\n", status);
 }
 
+/* The command's output comes first, however long its reader takes. */
+static void *tell_exit(void *arg)
+{
+  streams_flush_old();
+  int late = out_late_since(V.ack);
+  if (late)
+    say("the command's last output was lost: %s", strerror(-late));
+  pthread_mutex_lock(&V.lock);
+  if (late && !V.status)
+    V.status = EX_IOERR_STATUS;
+  tell_status(V.status);
+  V.told = true;
+  pthread_cond_signal(&V.telling);
+  pthread_mutex_unlock(&V.lock);
+  return arg;
+}
+
+/* What other programs of the session want is served meanwhile. */
 static void take_exit(const struct frame *f, const uint8_t *body, uint32_t n)
 {
   (void)body;
   (void)n;
-  streams_flush(-1);
+  if (V.exited) {
+    broken("the master told two statuses");
+    return;
+  }
   V.exited = true;
   V.status = (int)(f->result & 255);
-  int late = out_late_since(f->ack);
-  if (late)
-    say("the command's last output was lost: %s", strerror(-late));
-  if (late && !V.status)
-    V.status = EX_IOERR_STATUS;
-  tell_status(V.status);
+  V.ack = f->ack;
+  streams_mark_old();
+  if (thread_start(tell_exit, 0))
+    tell_exit(0);
+}
+
+static void wait_told(void)
+{
+  pthread_mutex_lock(&V.lock);
+  while (!V.told)
+    pthread_cond_wait(&V.telling, &V.lock);
+  pthread_mutex_unlock(&V.lock);
 }
 
 static void put_out(int fd, const uint8_t *p, size_t n)
@@ -146,7 +178,9 @@ static void take_done(const struct frame *f, const uint8_t *body, uint32_t n)
   (void)body;
   (void)n;
   streams_flush(-1);
-  if (!V.exited)
+  if (V.exited)
+    wait_told();
+  else
     say("the master ended the session without a status");
   end(!V.exited ? SLAVE_FAILED : V.o->status_fd >= 0 ? 0 : V.status);
 }
@@ -247,10 +281,11 @@ static void wait_more(void)
     out_ack(true);
     poll(p, 2, -1);
   }
-  if (out_lost())
-    lost("");
-  else if (p[0].revents)
+  /* What the master said last comes first: that it could not be answered may be because it has left. */
+  if (p[0].revents)
     read_more();
+  else if (out_lost())
+    lost("");
 }
 
 static void raise_limits(void)

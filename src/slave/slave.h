@@ -180,13 +180,16 @@ long lock_call(uint32_t ctx, struct handle *h, int cmd, bool may_wait, int64_t l
 void locks_release(uint32_t ctx, uint64_t dev, uint64_t ino);
 
 /* ---- stream.c: output that may block ---- */
-/* Queues (or writes, if that cannot block). False if the master overran every bound. */
+/* Queues, or writes, if that cannot block. What fails is told (F_LATE). False: no memory. */
 bool stream_post(struct handle *h, const uint8_t *p, uint32_t n);
 long stream_call(struct handle *h, const uint8_t *p, uint32_t n); /* on a worker: after what is queued */
 int stream_drain(struct handle *h);                               /* on a worker: until nothing is queued */
 void stream_close(struct handle *h);                              /* no more will be posted; nothing is lost */
 /* Waits until all streams have been written out; at most so long, -1: as long as it takes. */
 void streams_flush(int timeout_ms);
+/* What is queued now is old; waits until all of that has been written out. */
+void streams_mark_old(void);
+void streams_flush_old(void);
 
 /* ---- worker.c: threads that may block ---- */
 int worker_start(const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -errno */

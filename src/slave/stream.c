@@ -26,6 +26,7 @@
 struct chunk {
   struct chunk *next;
   uint32_t len, done;
+  unsigned age; /* S.age when it was queued */
   uint8_t bytes[];
 };
 
@@ -43,7 +44,8 @@ struct stream { /* belongs to its handle */
 static struct {
   pthread_mutex_t lock;
   pthread_cond_t moved;
-  uint64_t pending; /* bytes queued in all streams */
+  uint64_t pending[2]; /* bytes queued in all streams: before streams_mark_old(), and since then */
+  unsigned age;        /* which of them counts now */
   unsigned writing;
 } S = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
@@ -95,7 +97,7 @@ static void advance(struct stream *s, struct chunk *c, uint32_t n)
   c->done += n;
   s->queued -= n;
   s->written += n;
-  S.pending -= n;
+  S.pending[c->age] -= n;
   if (c->done == c->len)
     pop(s, c);
   pthread_cond_broadcast(&S.moved);
@@ -182,7 +184,8 @@ static void append(struct stream *s, struct chunk *c)
   *s->last = c;
   s->last = &c->next;
   s->queued += c->len;
-  S.pending += c->len;
+  c->age = S.age;
+  S.pending[c->age] += c->len;
   pthread_cond_broadcast(&S.moved);
 }
 
@@ -225,13 +228,26 @@ static uint32_t write_ahead(struct handle *h, struct stream *s, const uint8_t *p
   return done;
 }
 
+/* There is no room, or no thread: the bytes are lost, and nobody waits for them. */
+static void give_up(struct handle *h, struct stream *s, uint32_t n)
+{
+  tell_late(h, -ENOBUFS);
+  pthread_mutex_lock(&S.lock);
+  uint64_t written = s->written += n;
+  s->told = written;
+  pthread_mutex_unlock(&S.lock);
+  tell(h, written);
+}
+
 bool stream_post(struct handle *h, const uint8_t *p, uint32_t n)
 {
   struct stream *s = stream_of(h);
   if (!s)
     return false;
   uint32_t done = write_ahead(h, s, p, n);
-  return done == n || enqueue(s, p + done, n - done);
+  if (done < n && !enqueue(s, p + done, n - done))
+    give_up(h, s, n - done);
+  return true;
 }
 
 /* Waits, with the lock held, until the stream is idle. 0 or -EINTR. Signals do not end the wait; looking again does. */
@@ -303,7 +319,22 @@ void streams_flush(int timeout_ms)
   t.tv_sec += timeout_ms < 0 ? 0 : timeout_ms / 1000;
   pthread_mutex_lock(&S.lock);
   int rc = 0;
-  while ((S.pending || S.writing) && !rc)
+  while ((S.pending[0] + S.pending[1] || S.writing) && !rc)
     rc = timeout_ms < 0 ? pthread_cond_wait(&S.moved, &S.lock) : pthread_cond_timedwait(&S.moved, &S.lock, &t);
+  pthread_mutex_unlock(&S.lock);
+}
+
+void streams_mark_old(void)
+{
+  pthread_mutex_lock(&S.lock);
+  S.age = 1;
+  pthread_mutex_unlock(&S.lock);
+}
+
+void streams_flush_old(void)
+{
+  pthread_mutex_lock(&S.lock);
+  while (S.pending[0])
+    pthread_cond_wait(&S.moved, &S.lock);
   pthread_mutex_unlock(&S.lock);
 }
