@@ -5,9 +5,12 @@
  */
 #include "cmd/near.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cmd/handshake.h"
@@ -50,6 +53,15 @@ char *near_find(const char *name)
       return found;
   }
   return in_path(name);
+}
+
+/* What lies in the kernel unsent delays whatever comes behind it; the queues that may be long are ours. */
+void near_socket(int sock)
+{
+  int on = 1, unsent = 128 << 10;
+  setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(sock, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+  setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 static bool copy(char *to, size_t size, const char *from, size_t n)

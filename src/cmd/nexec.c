@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -261,7 +260,7 @@ static int connect_to(const char *text)
   int err = getaddrinfo(host, port, &hints, &list);
   if (err)
     fail(FAILED, "unknown host %s: %s", host, err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
-  int fd = -ENOENT, on = 1;
+  int fd = -ENOENT;
   for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
     fd = connect_one(a);
   freeaddrinfo(list);
@@ -269,8 +268,7 @@ static int connect_to(const char *text)
     fail(FAILED, "cannot connect to %s:%s: %s%s", host, port, strerror(-fd),
          fd == -ECONNREFUSED ? "; is nexecd running there?" : "");
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  near_socket(fd);
   return move_above(fd, 10);
 }
 
@@ -309,7 +307,9 @@ static int block_signals(void)
 {
   sigset_t set;
   sigemptyset(&set);
-  for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTOU, SIGCHLD, 0}; *s; s++)
+  for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT,
+                                    SIGTTIN, SIGTTOU, SIGCHLD, 0};
+       *s; s++)
     sigaddset(&set, *s);
   sigprocmask(SIG_BLOCK, &set, &T.mask);
   signal(SIGPIPE, SIG_IGN);
@@ -335,12 +335,15 @@ static void exec_fslave(const struct options *o, int sock, int control, int stat
   _exit(FAILED);
 }
 
-/* The exit status, -1: it runs. Whoever exits without having told a status has failed, and said why. */
+/* The exit status, -1: it runs, -2: it has been stopped. Whoever exits without having told a status has failed, and
+   said why. */
 static int ended(pid_t child)
 {
   int how;
-  if (waitpid(child, &how, WNOHANG) != child)
+  if (waitpid(child, &how, WNOHANG | WUNTRACED) != child)
     return -1;
+  if (WIFSTOPPED(how))
+    return -2;
   if (WIFEXITED(how))
     return WEXITSTATUS(how) ? WEXITSTATUS(how) : FAILED;
   log_line("the slave was killed by signal %d; the session has ended", WTERMSIG(how));
@@ -350,6 +353,9 @@ static int ended(pid_t child)
 /*
  * The guard is fslave's parent. nexec itself returns when the command has ended, while fslave may go on for what the
  * command left behind; but when nexec is killed, the session ends. The two are told apart by a byte of farewell.
+ *
+ * Stopping goes from fslave up and continuing goes down: fslave stops itself when it has forwarded SIGTSTP, or is
+ * stopped by the terminal; the guard, who never stops, tells nexec so by SIGTTIN, and passes on nexec's SIGCONT.
  */
 static void farewell(void)
 {
@@ -358,7 +364,7 @@ static void farewell(void)
     dup2(null, i);
 }
 
-static int guard(pid_t fslave, int signals, int life)
+static int guard(pid_t fslave, pid_t nexec, int signals, int life)
 {
   struct pollfd p[] = {{.fd = life, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
   for (;;) {
@@ -367,9 +373,12 @@ static int guard(pid_t fslave, int signals, int life)
     int r = ended(fslave);
     if (r >= 0)
       return r;
+    if (r == -2 && p[0].fd >= 0 && getppid() == nexec)
+      kill(nexec, SIGTTIN);
     poll(p, 2, -1);
     while (read(signals, &si, sizeof si) == sizeof si)
-      continue;
+      if (si.ssi_signo == SIGCONT)
+        kill(fslave, SIGCONT);
     if (!p[0].revents)
       continue;
     if (read(life, &byte, 1) == 1) {
@@ -385,7 +394,7 @@ static int guard(pid_t fslave, int signals, int life)
 
 static void guard_fslave(const struct options *o, int sock, int control, int status, int signals, int life)
 {
-  pid_t self = getpid(), fslave = fork();
+  pid_t nexec = getppid(), self = getpid(), fslave = fork();
   if (!fslave) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != self)
@@ -397,18 +406,80 @@ static void guard_fslave(const struct options *o, int sock, int control, int sta
   close(sock);
   close(control);
   close(status);
-  _exit(guard(fslave, signals, life));
+  _exit(guard(fslave, nexec, signals, life));
+}
+
+struct front {
+  pid_t guard;
+  int signals, control, status;
+};
+
+static void forward(const struct front *f, unsigned sig, bool group)
+{
+  uint8_t byte = (uint8_t)(sig | (group ? 128 : 0));
+  if (write(f->control, &byte, 1) < 0)
+    log_more("signal %u could not be forwarded: %s", sig, strerror(errno));
+}
+
+static void go_on(const struct front *f)
+{
+  kill(f->guard, SIGCONT);
+  forward(f, SIGCONT, true);
+}
+
+static bool is_pending(int sig)
+{
+  sigset_t set;
+  return !sigpending(&set) && sigismember(&set, sig);
+}
+
+/* As the terminal stops a program. Where nobody could continue us the kernel does not stop us, and all go on. */
+static void stop(const struct front *f)
+{
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTSTP);
+  if (is_pending(SIGCONT))
+    return;
+  raise(SIGTSTP);
+  sigprocmask(SIG_UNBLOCK, &set, 0);
+  sigprocmask(SIG_BLOCK, &set, 0);
+  if (!is_pending(SIGCONT))
+    go_on(f);
 }
 
 /* What the terminal sends goes to the whole process group, as it would here; what kill sends to the command. */
-static void forward(int signals, int control)
+static void take_signal(const struct front *f, const struct signalfd_siginfo *si)
+{
+  bool of_kernel = si->ssi_code == SI_KERNEL;
+  switch (si->ssi_signo) {
+  case SIGCHLD:
+  case SIGTTOU:
+    break;
+  case SIGTTIN:
+    if (si->ssi_pid == (uint32_t)f->guard)
+      stop(f);
+    break;
+  case SIGCONT:
+    go_on(f);
+    break;
+  case SIGTSTP:
+    forward(f, SIGTSTP, true);
+    break;
+  case SIGWINCH:
+    if (!of_kernel) /* fslave sees the terminal's itself */
+      forward(f, SIGWINCH, true);
+    break;
+  default:
+    forward(f, si->ssi_signo, of_kernel);
+  }
+}
+
+static void take_signals(const struct front *f)
 {
   struct signalfd_siginfo si;
-  while (read(signals, &si, sizeof si) == sizeof si) {
-    uint8_t byte = (uint8_t)(si.ssi_signo | (si.ssi_code == SI_KERNEL ? 128 : 0));
-    if (si.ssi_signo != SIGCHLD && write(control, &byte, 1) < 0)
-      log_more("signal %u could not be forwarded: %s", si.ssi_signo, strerror(errno));
-  }
+  while (read(f->signals, &si, sizeof si) == sizeof si)
+    take_signal(f, &si);
 }
 
 /* The command's status, a decimal line; -1 if there is none (yet). */
@@ -419,21 +490,21 @@ static int told_status(int fd)
   return n > 0 && strchr(text, '\n') ? atoi(text) & 255 : -1;
 }
 
-static int wait_status(pid_t child, int signals, int control, int status)
+static int wait_status(const struct front *f)
 {
-  struct pollfd p[] = {{.fd = status, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+  struct pollfd p[] = {{.fd = f->status, .events = POLLIN}, {.fd = f->signals, .events = POLLIN}};
   for (;;) {
     if (poll(p, 2, -1) < 0)
       continue;
-    int r = p[0].revents & POLLIN ? told_status(status) : -1;
+    int r = p[0].revents & POLLIN ? told_status(f->status) : -1;
     if (r >= 0) {
-      poll(&(struct pollfd){.fd = status}, 1, LINGER_MS);
+      poll(&(struct pollfd){.fd = f->status}, 1, LINGER_MS);
       return r;
     }
-    forward(signals, control);
+    take_signals(f);
     if (p[0].revents & POLLHUP)
       p[0].fd = -1;
-    r = ended(child);
+    r = ended(f->guard);
     if (r >= 0)
       return r;
   }
@@ -458,7 +529,7 @@ static int run(const struct options *o, int sock)
   close(sock);
   close(control[1]);
   close(status[1]);
-  int result = wait_status(child, signals, control[0], status[0]);
+  int result = wait_status(&(struct front){child, signals, control[0], status[0]});
   terminal_restore();
   if (write(life[1], "", 1) < 0)
     log_more("the session has ended altogether");

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -332,11 +331,10 @@ static void session(int sock)
 
 static void take_connection(int listener)
 {
-  int on = 1, sock = accept4(listener, 0, 0, SOCK_CLOEXEC);
+  int sock = accept4(listener, 0, 0, SOCK_CLOEXEC);
   if (sock < 0)
     return;
-  setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  near_socket(sock);
   pid_t pid = D.nchildren < CHILDREN_MAX ? fork() : -1;
   if (pid < 0)
     log_line("a connection was refused: %s", D.nchildren < CHILDREN_MAX ? strerror(errno) : "too many sessions");

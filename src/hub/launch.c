@@ -168,7 +168,9 @@ static void child_directory(const struct launch *l, bool here)
 static void child(struct hub *h, const struct launch *l, struct start *s, char **env)
 {
   bool here = hub_session(h)->flags & SF_STANDALONE;
-  if (!here)
+  /* A process group of its own, in our session if that has no terminal: one that nobody of its session could continue
+     is never stopped by SIGTSTP. */
+  if (!here && (getsid(0) != getppid() || setpgid(0, 0)))
     setsid();
   child_signals();
   child_directory(l, here);
@@ -211,6 +213,8 @@ pid_t launch(struct hub *h, const struct launch *l)
     log_line("cannot start the command: %s", strerror(-err));
     return err;
   }
+  if (!(hub_session(h)->flags & SF_STANDALONE))
+    setpgid(pid, pid); /* by whoever comes first: it may be sent a signal at once */
   close_given(&s);
   return pid;
 }

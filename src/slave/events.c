@@ -33,6 +33,14 @@ static void forward(int sig, bool group)
   out_note(F_SIGNAL, group, sig, 0, 0);
 }
 
+/* The program there is told to stop first. A thread that waits in a read of the terminal must not take what is typed
+   for others meanwhile, so this process stops as well, as whoever started it would see its program stop. */
+static void stop(void)
+{
+  forward(SIGTSTP, true);
+  kill(getpid(), SIGSTOP);
+}
+
 static void take_signal(void)
 {
   struct signalfd_siginfo si;
@@ -56,7 +64,9 @@ static void take_control(void)
   if (n <= 0)
     epoll_ctl(E.epoll, EPOLL_CTL_DEL, E.control, 0);
   for (ssize_t i = 0; i < n; i++)
-    if ((byte[i] & 127) > 0 && (byte[i] & 127) <= 64)
+    if ((byte[i] & 127) == SIGTSTP)
+      stop();
+    else if ((byte[i] & 127) > 0 && (byte[i] & 127) <= 64)
       forward(byte[i] & 127, byte[i] & 128);
 }
 
@@ -124,6 +134,8 @@ static int signals_start(void)
     sigaddset(&set, mine[i]);
   signal(SIGPIPE, SIG_IGN); /* errors, not ends: EPIPE and EFBIG go to the program */
   signal(SIGXFSZ, SIG_IGN);
+  if (E.control >= 0)
+    signal(SIGTSTP, SIG_IGN); /* not before it has been forwarded: stop() */
   pthread_sigmask(SIG_BLOCK, &set, 0);
   E.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   return E.signals < 0 ? -errno : 0;
