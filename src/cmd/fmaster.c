@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -330,11 +331,17 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
   struct hub_options ho = {.id = o->id, .stats = o->stats, .trace_fd = STDERR_FILENO, .rules = rules, .tmpdir = tmpdir};
   ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
              (o->here ? SF_PROGRAMS_HERE : 0);
-  if (!o->standalone)
+  if (!o->standalone) {
     move_stream(o);
+    setsid(); /* fails if we lead a group that has a terminal: the command gets a session of its own then */
+  }
   raise_limit(&l.files);
   struct hub *h = hub_new(&ho);
-  if (!h || (!o->standalone && hub_connect(h, o->in, o->out)))
+  if (!h)
+    refuse(o, "cannot make a session",
+           errno == EMFILE ? "too many inotify instances of this user (fs.inotify.max_user_instances)?"
+                           : strerror(errno));
+  if (!o->standalone && hub_connect(h, o->in, o->out))
     return FAILED;
   l.program = o->argv[0];
   l.argv = o->login ? login_shell(o, &l) : o->argv;
@@ -346,6 +353,16 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
   return hub_run(h, command);
 }
 
+/* Of all that is needed from the kernel, this came last. */
+static void check_kernel(const struct options *o)
+{
+  int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+  if (fd < 0 && errno == ENOSYS)
+    refuse(o, "this machine's kernel is too old", "Linux 5.3 is needed");
+  if (fd >= 0)
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
   static struct options o = {.in = 0, .out = 1};
@@ -353,6 +370,7 @@ int main(int argc, char **argv)
   char tmpdir[64] = "";
   log_name("fmaster");
   read_options(&o, argc, argv);
+  check_kernel(&o);
   int err = o.standalone ? 0 : tmpdir_make(o.id, tmpdir);
   if (err)
     refuse(&o, "a private directory in /tmp", strerror(-err));

@@ -24,6 +24,7 @@
 #include "hub/internal.h"
 
 #define ENDS_MAX 64
+#define WORTH_WRITING 4096u /* so much room in a window makes a stream writable to who polls it */
 
 static struct hstate *state_of(struct hub *h, const struct file *f)
 {
@@ -75,10 +76,10 @@ static char *name_of(struct hub *h, uint32_t base, const uint8_t *path, uint32_t
 {
   char text[WIRE_PATH_MAX + 256];
   const struct file *b = file_at(h, base);
-  if (base == H_ROOT || (b && b->path))
-    snprintf(text, sizeof text, "%s/%.*s", b ? b->path : "", (int)n, (const char *)path + (n && *path == '/'));
-  else
-    snprintf(text, sizeof text, "%.*s", (int)n, (const char *)path);
+  bool absolute = n && *path == '/';
+  const char *dir = absolute || !b || !b->path ? "" : b->path;
+  const char *slash = !absolute && n && (base == H_ROOT || *dir) ? "/" : "";
+  snprintf(text, sizeof text, "%s%s%.*s", dir, slash, (int)n, (const char *)path);
   return strdup(text);
 }
 
@@ -180,7 +181,13 @@ int file_place(struct hub *h, const struct message *m)
   struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
   if (!f || f->placed || m->fd < 0)
     return -EPROTO;
-  return file_place_fd(h, f, m->fd);
+  int err = file_place_fd(h, f, m->fd);
+  if (!err)
+    return 0;
+  hub_abort(h, true, "an open file cannot be watched: %s%s", strerror(-err),
+            err == -ENOSPC ? "; is fs.inotify.max_user_watches too small?" : "");
+  close(m->fd);
+  return 0;
 }
 
 /* ---- ends ---- */
@@ -303,6 +310,7 @@ static void closes(struct hub *h, struct file *f)
   for (const struct file *c = h->closing; c; c = c->next_closing)
     if (c == f)
       return;
+  f->ended_at = h->taken;
   f->next_closing = h->closing;
   h->closing = f;
 }
@@ -352,22 +360,49 @@ static void wd_event(struct hub *h, int wd, uint32_t mask)
   closes(h, f);
 }
 
+static int by_number(const void *a, const void *b)
+{
+  const unsigned *x = a, *y = b;
+  return *x < *y ? -1 : *x > *y;
+}
+
+/* The watches in the text of /proc/PID/fdinfo/FD, sorted; malloc'd, 0 without memory. */
+static unsigned *watches_in(const char *text, size_t *n)
+{
+  size_t room = 1024;
+  unsigned *wd = malloc(room * sizeof *wd);
+  *n = 0;
+  for (const char *at = text; wd && (at = strstr(at, "inotify wd:")); at++) {
+    if (*n == room) {
+      unsigned *more = realloc(wd, 2 * room * sizeof *wd);
+      if (!more)
+        free(wd);
+      wd = more;
+      room *= 2;
+    }
+    if (wd)
+      wd[(*n)++] = (unsigned)strtoul(at + strlen("inotify wd:"), 0, 16);
+  }
+  if (wd)
+    qsort(wd, *n, sizeof *wd, by_number);
+  return wd;
+}
+
 /* Events were lost: the kernel's list of what is still watched says which files have ended. */
 static void find_lost_ends(struct hub *h)
 {
   char path[64];
-  size_t n;
+  size_t length, n = 0;
   snprintf(path, sizeof path, "/proc/self/fdinfo/%d", h->inotify);
-  char *text = read_file(path, 256u << 20, &n);
-  for (uint32_t i = 0; text && i < SESSION_HANDLES; i++) {
+  char *text = read_file(path, 256u << 20, &length);
+  unsigned *wd = text ? watches_in(text, &n) : 0;
+  for (uint32_t i = 0; wd && i < SESSION_HANDLES; i++) {
     struct file *f = h->files[i];
-    if (!f || f->wd < 0)
-      continue;
-    char line[32];
-    snprintf(line, sizeof line, "inotify wd:%x ", (unsigned)f->wd);
-    if (!strstr(text, line))
+    unsigned key = f ? (unsigned)f->wd : 0;
+    if (f && f->wd >= 0 && !bsearch(&key, wd, n, sizeof *wd, by_number))
       wd_event(h, f->wd, IN_IGNORED);
   }
+  free(wd);
   free(text);
 }
 
@@ -394,16 +429,6 @@ void files_read_closes(struct hub *h)
 
 /* ---- streams ---- */
 
-void file_window(struct hub *h, uint32_t handle, uint64_t written)
-{
-  struct file *f = file_at(h, handle);
-  if (!f || !state_is(h, f))
-    return;
-  struct hstate *s = state_of(h, f);
-  __atomic_store_n(&s->written, written, __ATOMIC_SEQ_CST);
-  futex_wake((const uint32_t *)&s->written, INT_MAX);
-}
-
 /* One byte in the pair, and no second before it is taken, makes the program's end readable. */
 static void make_readable(const struct file *f)
 {
@@ -415,6 +440,20 @@ static void make_readable(const struct file *f)
     return;
 }
 
+void file_window(struct hub *h, uint32_t handle, uint64_t written)
+{
+  struct file *f = file_at(h, handle);
+  if (!f || !state_is(h, f))
+    return;
+  struct hstate *s = state_of(h, f);
+  __atomic_store_n(&s->written, written, __ATOMIC_SEQ_CST);
+  futex_wake((const uint32_t *)&s->written, INT_MAX);
+  uint64_t under_way = __atomic_load_n(&s->sent, __ATOMIC_SEQ_CST) - written;
+  if (under_way + WORTH_WRITING <= STREAM_WINDOW &&
+      __atomic_fetch_and(&s->armed, ~(uint32_t)POLLOUT, __ATOMIC_SEQ_CST) & POLLOUT)
+    make_readable(f);
+}
+
 void file_ready(struct hub *h, uint32_t handle, uint64_t events)
 {
   struct file *f = file_at(h, handle);
@@ -422,7 +461,8 @@ void file_ready(struct hub *h, uint32_t handle, uint64_t events)
     return;
   struct hstate *s = state_of(h, f);
   __atomic_store_n(&s->ready, (uint32_t)events, __ATOMIC_SEQ_CST);
-  __atomic_fetch_and(&s->armed, ~(uint32_t)events, __ATOMIC_SEQ_CST);
+  /* The slave has disarmed it altogether; POLLOUT is between programs and us. */
+  __atomic_fetch_and(&s->armed, POLLOUT, __ATOMIC_SEQ_CST);
   if (events & (POLLIN | POLLPRI | POLLHUP | POLLERR | POLLRDHUP))
     make_readable(f);
   futex_wake(&s->ready, INT_MAX);

@@ -107,7 +107,6 @@ void command_ended(struct hub *h)
   if (h->status >= 0 || waitid(P_PID, (id_t)h->command, &info, WEXITED | WNOHANG) || !info.si_pid)
     return;
   h->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
-  epoll_ctl(h->epoll, EPOLL_CTL_DEL, h->command_fd, 0);
   close(h->command_fd);
   stores_flush(h);
   h->barrier = h->seq;
@@ -136,7 +135,7 @@ static void send_done(struct hub *h)
   char rest[4096];
   hub_send(h, (struct frame){.type = F_DONE}, 0, 0);
   hub_flush(h);
-  while (h->queue.bytes && !h->over && now_ms() < deadline) {
+  while (h->queue.bytes && !h->over && !h->out_error && now_ms() < deadline) {
     struct epoll_event e;
     epoll_wait(h->epoll, &e, 1, 50);
     hub_flush(h);
@@ -148,13 +147,13 @@ static void send_done(struct hub *h)
     continue;
 }
 
-void finish_step(struct hub *h)
+void finish_step(struct hub *h, bool drained)
 {
   if (h->over || h->status < 0)
     return;
   if (!h->exit_sent && h->peer_ack >= h->barrier)
     send_exit(h);
-  if (!h->exit_sent || !h->requests_ended || h->closing)
+  if (!h->exit_sent || !h->requests_ended || !drained || h->closing)
     return;
   if (h->out >= 0)
     send_done(h);

@@ -82,7 +82,8 @@ static void fact_groups(struct facts *f, const uint8_t *v, uint32_t n)
 static void fact_stdio(struct facts *f, const uint8_t *v, uint32_t n)
 {
   for (unsigned i = 0; i < 3; i++) {
-    f->stdio[i].kind = (uint32_t)fact_int(v, n, 4 * i);
+    uint64_t kind = fact_int(v, n, 4 * i);
+    f->stdio[i].kind = kind <= K_PATH ? (uint32_t)kind : K_NONE;
     f->stdio[i].flags = (uint32_t)fact_int(v, n, 4 * i + 1);
     f->stdio[i].dev = fact_int(v, n, 4 * i + 2);
     f->stdio[i].ino = fact_int(v, n, 4 * i + 3);
@@ -150,12 +151,12 @@ static void take_fact(struct hub *h, struct greeting *g, unsigned fact, const ui
 }
 
 /* An abort takes HELLO's place when the slave cannot serve. */
-static int not_hello(const struct frame *f, const uint8_t *body)
+static int not_hello(struct hub *h, const struct frame *f, const uint8_t *body)
 {
   if (f->type == F_ABORT)
-    log_line("the slave refuses: %.*s", (int)(f->len - sizeof *f), (const char *)body);
+    hub_aborted(h, body, f->len - (uint32_t)sizeof *f);
   else
-    log_line("the other side does not speak fsyscall's protocol");
+    hub_abort(h, true, "the other side does not speak fsyscall's protocol");
   return -EPROTO;
 }
 
@@ -166,14 +167,17 @@ static int take_facts(struct hub *h, struct greeting *g, const uint8_t *body, ui
   uint32_t len;
   unsigned fact = get_fact(&r, &v, &len);
   if (fact != FACT_MAGIC || fact_int(v, len, 0) != WIRE_MAGIC) {
-    log_line("the other side does not speak fsyscall's protocol");
+    hub_abort(h, true, "the other side does not speak fsyscall's protocol");
     return -EPROTO;
   }
   while ((fact = get_fact(&r, &v, &len)))
     take_fact(h, g, fact, v, len);
   if (r.bad || g->version != WIRE_VERSION) {
-    log_line(r.bad ? "malformed greeting from the slave" : "the slave speaks version %lu of the protocol, this is %u",
-             (unsigned long)g->version, WIRE_VERSION);
+    if (r.bad)
+      hub_abort(h, true, "malformed greeting from the slave");
+    else
+      hub_abort(h, true, "the slave speaks version %lu of the protocol, the master version %u",
+                (unsigned long)g->version, WIRE_VERSION);
     return -EPROTO;
   }
   return 0;
@@ -185,16 +189,16 @@ static int read_hello(struct hub *h, struct greeting *g, uint64_t deadline)
   struct frame f;
   int err = read_until(h->in, buf, sizeof f, deadline);
   if (!err && !frame_get(&f, buf))
-    return not_hello(&(struct frame){.len = sizeof f}, buf);
+    return not_hello(h, &(struct frame){.len = sizeof f}, buf);
   if (!err)
     err = read_until(h->in, buf + sizeof f, f.len - sizeof f, deadline);
   if (err) {
     log_line("no greeting from the slave: %s", err == -ENODATA ? "it closed the connection" : strerror(-err));
     return err;
   }
-  h->peer_seq = f.seq;
+  h->peer_seq = 1; /* f.seq must be that, or what follows does not fit */
   return f.type == F_HELLO ? take_facts(h, g, buf + sizeof f, f.len - (uint32_t)sizeof f)
-                           : not_hello(&f, buf + sizeof f);
+                           : not_hello(h, &f, buf + sizeof f);
 }
 
 /* ---- facts that follow ---- */

@@ -136,9 +136,8 @@ struct hub *hub_new(const struct hub_options *o)
   err = err ? err : make_socket(h);
   err = err ? err : make_events(h);
   if (err) {
-    log_line("cannot make a session: %s%s", strerror(-err),
-             err == -EMFILE ? "; has this user too many inotify instances (fs.inotify.max_user_instances)?" : "");
     free(h);
+    errno = -err;
     return 0;
   }
   fill_head(h);
@@ -240,15 +239,18 @@ static void end_programs(struct hub *h)
   killall_session(h->o.id);
 }
 
-static void take_deaths(struct hub *h, const struct epoll_event *e, int n)
+static void see_command_end(struct hub *h)
 {
-  for (int i = 0; i < n; i++) {
-    enum source src = (enum source)(e[i].data.u64 >> 32);
-    if (src == SRC_PROCESS)
-      proc_died(h, (pid_t)(uint32_t)e[i].data.u64);
-    else if (src == SRC_COMMAND)
-      command_ended(h);
-  }
+  epoll_ctl(h->epoll, EPOLL_CTL_DEL, h->command_fd, 0);
+  h->command_over = true;
+  h->command_over_at = h->taken;
+}
+
+static void settle_deaths(struct hub *h, bool drained)
+{
+  procs_settle(h, drained);
+  if (h->command_over && h->status < 0 && (drained || all_taken_since(h, h->command_over_at)))
+    command_ended(h);
 }
 
 static void take_signal(struct hub *h)
@@ -279,6 +281,14 @@ static void tick(struct hub *h)
   slots_sweep(h);
 }
 
+/* If the slave ended the session, why it did so is still to be read. */
+static void stream_broke(struct hub *h)
+{
+  stream_read(h);
+  if (!h->over)
+    hub_abort(h, false, "the connection to the slave broke: %s", strerror(-h->out_error));
+}
+
 static void turn(struct hub *h)
 {
   struct epoll_event e[EVENTS_MAX];
@@ -290,16 +300,20 @@ static void turn(struct hub *h)
       stream_read(h);
     if (src == SRC_SIGNAL)
       take_signal(h);
+    if (src == SRC_PROCESS)
+      proc_ended(h, (pid_t)(uint32_t)e[i].data.u64);
+    if (src == SRC_COMMAND)
+      see_command_end(h);
   }
   bool drained = pump(h);
-  if (drained)
-    take_deaths(h, e, n);
+  settle_deaths(h, drained);
   stores_acked(h);
   files_acked(h);
   tick(h);
   hub_flush(h);
-  if (drained)
-    finish_step(h);
+  if (h->out_error && !h->over)
+    stream_broke(h);
+  finish_step(h, drained);
 }
 
 static void request_ended(struct hub *h)

@@ -25,7 +25,7 @@ struct hub_options {
   const char *tmpdir; /* private directory on the master */
 };
 
-/* The session's memory and sockets. 0 on failure. */
+/* The session's memory and sockets. 0 on failure, with errno. */
 struct hub *hub_new(const struct hub_options *o);
 /* Speaks to a slave over two descriptors (may be one twice), which become the hub's. Exchanges HELLO, fills the facts.
  */

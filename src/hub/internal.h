@@ -19,7 +19,7 @@ enum wire_row {
 #include "proto/syscalls.def"
 };
 
-#define QUEUE_MAX (8u << 20) /* above this, no more requests are taken */
+#define QUEUE_MAX (1u << 20) /* above this, no more requests are taken */
 #define LINUX_F_GETLK 5      /* numbers of the wire, those of x86-64 */
 #define LINUX_F_SETLK 6
 #define LINUX_F_SETLKW 7
@@ -62,6 +62,7 @@ struct file {
   int wd, sock;      /* the placeholder: its inotify watch, or our end of the pair; -1 */
   char *path; /* as it was opened, for people */
   struct file *next_wd, *next_closing;
+  uint64_t ended_at;  /* h->taken when the last close was seen */
   uint64_t close_seq; /* closed: of the close that was sent; until it is acknowledged the file stays in h->closed */
 };
 
@@ -78,6 +79,8 @@ struct process {
   uint32_t ctx;
   bool locks; /* it has taken POSIX record locks */
   int pidfd;
+  bool ended;
+  uint64_t ended_at; /* h->taken when that was seen */
   struct process *next;
 };
 
@@ -102,6 +105,7 @@ struct hub {
   /* stream */
   int in, out; /* -1: no slave */
   bool out_waits;
+  int out_error; /* -errno: nothing can be sent any more; what the slave has said is still taken */
   struct queue queue;
   uint64_t seq, peer_seq, peer_ack, acked /* what we told last */;
   uint8_t *inbuf;
@@ -110,6 +114,7 @@ struct hub {
   /* calls and slots */
   struct pending calls[SESSION_SLOTS];
   pid_t slot_pid[SESSION_SLOTS];  /* who last sent from it, 0: unused */
+  uint64_t taken;                 /* messages of programs, so far */
   uint64_t gen_seq[SESSION_GENS]; /* the last change passed on to a file of that counter */
 
   /* files */
@@ -126,6 +131,8 @@ struct hub {
   /* the end */
   pid_t command;
   int command_fd, status; /* status -1: still running */
+  bool command_over;
+  uint64_t command_over_at;
   uint64_t barrier;
   bool exit_sent, requests_ended, requests_paused, over, lost;
   int result;
@@ -142,12 +149,20 @@ uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int 
 uint64_t hub_post(struct hub *h, uint16_t op, uint32_t ctx, const struct wbuf *w, const uint8_t *body);
 void hub_flush(struct hub *h);
 void stream_read(struct hub *h);
+/* The slave has ended the session: its line. */
+void hub_aborted(struct hub *h, const uint8_t *body, uint32_t n);
 /* The session ends: programs are answered and killed. Says why, to the person here and (if `tell') to the slave. */
 void hub_abort(struct hub *h, bool tell, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* ---- request.c ---- */
 /* Takes what programs have sent and passes it on, closes in their places. True if nothing is left there. */
 bool pump(struct hub *h);
+/* More messages than the request socket holds: who sends without pause must not keep ends from being seen. */
+#define REQUESTS_MAX 16384
+static inline bool all_taken_since(const struct hub *h, uint64_t then)
+{
+  return h->taken - then >= REQUESTS_MAX;
+}
 
 /* ---- slot.c ---- */
 struct slot *slot_at(struct hub *h, uint32_t tag);
@@ -188,7 +203,8 @@ void files_collect_late(struct hub *h);
 
 /* ---- proc.c ---- */
 void proc_bind(struct hub *h, const struct message *m);
-void proc_died(struct hub *h, pid_t pid);
+void proc_ended(struct hub *h, pid_t pid); /* seen; acted upon when all that it sent has been passed on: */
+void procs_settle(struct hub *h, bool drained);
 /* A request for a POSIX record lock has been passed on. */
 void proc_locked(struct hub *h, uint32_t ctx);
 /* Who has ended holds none any more: its parent knows of the end, and may be about to lock the same. */
@@ -210,7 +226,7 @@ void stores_acked(struct hub *h);
 void stores_tick(struct hub *h);
 
 /* ---- finish.c ---- */
-void finish_step(struct hub *h);
+void finish_step(struct hub *h, bool drained);
 void command_ended(struct hub *h);
 /* Text of the figures, malloc'd; its length in *n. */
 char *stats_text(const struct hub *h, size_t *n);

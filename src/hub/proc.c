@@ -41,7 +41,7 @@ void proc_locked(struct hub *h, uint32_t ctx)
     unlock(h, ctx);
 }
 
-/* It stays in the list: what it asked for before its end may still be on its way, and is undone at proc_died(). */
+/* It stays in the list: what it asked for before its end may still be on its way, and is undone by settle(). */
 void procs_unlock_dead(struct hub *h)
 {
   for (struct process *p = h->processes; p; p = p->next)
@@ -56,10 +56,24 @@ static void end_of(struct hub *h, pid_t pid, uint32_t ctx)
   files_of_dead(h, ctx);
 }
 
+/* Takes it out of the list. */
+static void settle(struct hub *h, struct process **at)
+{
+  struct process *p = *at;
+  *at = p->next;
+  close(p->pidfd);
+  end_of(h, p->pid, p->ctx);
+  if (p->locks)
+    unlock(h, p->ctx);
+  free(p);
+}
+
 void proc_bind(struct hub *h, const struct message *m)
 {
   struct process **known = find(h, m->pid);
-  if (*known) { /* the same process after an exec */
+  if (*known && (*known)->ended) /* its number has passed on: nothing of it can follow this message */
+    settle(h, known);
+  else if (*known) { /* the same process after an exec */
     (*known)->ctx = m->f.ctx;
     return;
   }
@@ -78,15 +92,23 @@ void proc_bind(struct hub *h, const struct message *m)
   h->processes = p;
 }
 
-void proc_died(struct hub *h, pid_t pid)
+void proc_ended(struct hub *h, pid_t pid)
 {
-  struct process **at = find(h, pid), *p = *at;
-  if (!p)
+  struct process *p = *find(h, pid);
+  if (!p || p->ended)
     return;
-  *at = p->next;
-  close(p->pidfd);
-  end_of(h, pid, p->ctx);
-  if (p->locks)
-    unlock(h, p->ctx);
-  free(p);
+  epoll_ctl(h->epoll, EPOLL_CTL_DEL, p->pidfd, 0);
+  p->ended = true;
+  p->ended_at = h->taken;
+}
+
+void procs_settle(struct hub *h, bool drained)
+{
+  for (struct process **at = &h->processes, *p; (p = *at);) {
+    if (!p->ended || !(drained || all_taken_since(h, p->ended_at))) {
+      at = &p->next;
+      continue;
+    }
+    settle(h, at);
+  }
 }

@@ -305,6 +305,7 @@ static int take(struct hub *h, struct message *m, uint8_t *room)
       return 0;
     }
     m->n = (uint32_t)r.len - (uint32_t)sizeof m->f;
+    h->taken++;
     if (r.pid > 0)
       h->slot_pid[m->f.tag] = r.pid;
     return 1;
@@ -332,11 +333,11 @@ static bool batch_add(struct batch *b, const struct message *m)
   return true;
 }
 
-static void close_where_last(struct hub *h, struct batch *b, unsigned after)
+static void close_where_last(struct hub *h, struct batch *b, unsigned after, bool drained)
 {
   for (struct file *f = h->closing, *next; f; f = next) {
     next = f->next_closing;
-    bool later = false;
+    bool later = !drained && !all_taken_since(h, f->ended_at);
     for (unsigned i = after; i < b->n && !later; i++)
       later = mentions(&b->m[i], f->handle);
     if (!later)
@@ -362,13 +363,13 @@ static bool pump_closes(struct hub *h, uint8_t *room)
   }
   for (unsigned i = 0; i < b.n; i++) {
     if (drained && h->closing)
-      close_where_last(h, &b, i);
+      close_where_last(h, &b, i, drained);
     uint8_t *body = b.m[i].body;
     handle(h, &b.m[i]);
     free(body);
   }
-  if (drained && h->closing)
-    close_where_last(h, &b, b.n);
+  if (h->closing)
+    close_where_last(h, &b, b.n, drained);
   free(b.m);
   return drained;
 }

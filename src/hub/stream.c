@@ -59,13 +59,12 @@ uint64_t hub_post(struct hub *h, uint16_t op, uint32_t ctx, const struct wbuf *w
 
 void hub_flush(struct hub *h)
 {
-  if (h->out < 0 || h->lost)
+  if (h->out < 0 || h->lost || h->out_error)
     return;
   if (h->peer_seq - h->acked >= ACK_EVERY && !h->queue.bytes)
     hub_send(h, (struct frame){.type = F_ACK}, 0, 0);
   int err = queue_write(&h->queue, h->out);
-  if (err && err != -EAGAIN)
-    hub_abort(h, false, "the connection to the slave broke: %s", strerror(-err));
+  h->out_error = err == -EAGAIN ? 0 : err;
   h->out_waits = err == -EAGAIN;
 }
 
@@ -111,7 +110,7 @@ static int take_window(struct hub *h, const struct frame *f, struct rbuf *r)
 static int take_late(struct hub *h, const struct frame *f, struct rbuf *r)
 {
   uint32_t handle = (uint32_t)get_u64(r);
-  if (r->bad || f->result >= 0 || f->result < -4095)
+  if (r->bad || r->at != r->end || f->result >= 0 || f->result < -4095)
     return -EPROTO;
   file_late(h, handle, f->result);
   return 0;
@@ -145,7 +144,7 @@ static int take_winsize(struct hub *h, struct rbuf *r)
   return 0;
 }
 
-static int take_abort(struct hub *h, const uint8_t *body, uint32_t n)
+void hub_aborted(struct hub *h, const uint8_t *body, uint32_t n)
 {
   char line[256];
   size_t len = n < sizeof line ? n : sizeof line - 1;
@@ -153,7 +152,6 @@ static int take_abort(struct hub *h, const uint8_t *body, uint32_t n)
     line[i] = body[i] >= ' ' && body[i] < 127 ? (char)body[i] : ' ';
   line[len] = 0;
   hub_abort(h, false, "%s", n ? line : "the slave ended it");
-  return 0;
 }
 
 static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
@@ -176,7 +174,8 @@ static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, u
   case F_WINSIZE:
     return take_winsize(h, &r);
   case F_ABORT:
-    return take_abort(h, body, n);
+    hub_aborted(h, body, n);
+    return 0;
   default:
     return -EPROTO;
   }
