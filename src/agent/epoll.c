@@ -109,8 +109,11 @@ static void tell_kernel(struct entry *e, struct hstate *s)
   uint32_t want = e->events;
   if (want & (EPOLLONESHOT | EPOLLEXCLUSIVE))
     return;
-  if (want & EPOLL_OUT && !stream_now(s, POLLOUT))
-    want = (want & ~(uint32_t)EPOLL_OUT) | EPOLLIN;
+  if (want & EPOLL_OUT && !stream_now(s, POLLOUT)) {
+    stream_arm_out(s);
+    if (!stream_now(s, POLLOUT))
+      want = (want & ~(uint32_t)EPOLL_OUT) | EPOLLIN;
+  }
   if (want == e->told)
     return;
   struct epoll_event ev = {want, e->data};

@@ -5,6 +5,7 @@
 #ifndef AGENT_IO_H
 #define AGENT_IO_H
 
+#include <asm/poll.h>
 #include <asm/unistd.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
@@ -76,7 +77,11 @@ long file_call(struct call *c, const struct row *row, const struct rfile *f, con
 uint32_t stream_now(struct hstate *s, uint32_t events);
 /* Asks the slave: events that hold now, which are then remembered. One round trip; -errno. */
 long stream_ask(struct call *c, struct rfile *f, uint32_t events);
-/* Asks to be told once, through the placeholder, when one of the events holds. POLLOUT is no matter for the slave. */
+/* Asks to be told once, through the placeholder, when one of the events holds. POLLOUT is no matter for the slave: */
+static inline void stream_arm_out(struct hstate *s)
+{
+  __atomic_fetch_or(&s->armed, POLLOUT, __ATOMIC_SEQ_CST); /* the hub says when the window opens; look again after this */
+}
 void stream_arm(struct call *c, struct handle h, struct hstate *s, uint32_t events);
 /* Takes waiting readiness bytes out of the placeholder. */
 void stream_drain(int fd);
@@ -91,10 +96,10 @@ void epoll_rearm(struct call *c, struct rfile *f);
 /* Is there a stream of the slave in any epoll of this process? */
 bool epoll_has_streams(void);
 /* Before a wait that may be for an epoll: asks for the streams in all of them. */
-enum prepared { NOTHING_YET, SOMETHING, OUT_WANTED /* nothing, and a write is waited for: look up often */ };
+enum prepared { NOTHING_YET, SOMETHING, OUT_WANTED /* nothing, and a write is waited for */ };
 enum prepared epoll_prepare(struct call *c, bool at_once);
-/* Nothing in the kernel tells a sleeper that a window has opened: so often he looks. */
-#define LOOK_UP 20000000l
+/* A byte says that a window has opened; should another process have taken it, a sleeper looks so often himself. */
+#define LOOK_UP 1000000000l
 
 /* map.c: reads the session's copy of a whole watched file into the program's memory: bytes, or -errno. */
 long contents_read(struct call *c, const struct rfile *f, void *to, uint64_t n, uint64_t off);

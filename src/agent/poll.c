@@ -51,6 +51,8 @@ long stream_ask(struct call *c, struct rfile *f, uint32_t events)
 
 void stream_arm(struct call *c, struct handle h, struct hstate *s, uint32_t events)
 {
+  if (events & ANY_OUT)
+    stream_arm_out(s);
   uint32_t ask = (events & ~(uint32_t)POLLPRI & ANY_IN ? POLLIN : 0) | (events & POLLPRI);
   uint32_t mark = ask | ALWAYS;
   if ((__atomic_fetch_or(&s->armed, mark, __ATOMIC_ACQ_REL) & mark) == mark && (ask || !may_read(s)))

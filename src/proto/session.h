@@ -90,7 +90,7 @@ struct hstate {
   uint64_t sent, written; /* streams: bytes posted by programs, bytes that reached the slave's descriptor (futex on the
                              low word of written) */
   uint32_t ready;    /* streams: poll events last reported */
-  uint32_t armed;    /* streams: events asked for and not yet reported */
+  uint32_t armed;    /* streams: events asked for and not yet reported; POLLOUT: the window is to say when it opens */
   uint64_t sock_ino; /* streams: inode number of the placeholder socket */
   struct wire_attr attr;
 };
