@@ -59,8 +59,8 @@ struct file {
   bool had_late, told_late; /* a posted call on it failed; the program has been told */
   uint32_t kind, flags;
   uint64_t dev, ino;
-  int wd, sock;      /* the placeholder: its inotify watch, or our end of the pair; -1 */
-  char *path; /* as it was opened, for people */
+  int wd, sock; /* the placeholder: its inotify watch, or our end of the pair; -1 */
+  char *path;   /* as it was opened, for people */
   struct file *next_wd, *next_closing;
   uint64_t ended_at;  /* h->taken when the last close was seen */
   uint64_t close_seq; /* closed: of the close that was sent; until it is acknowledged the file stays in h->closed */
