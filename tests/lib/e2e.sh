@@ -54,7 +54,7 @@ both() {
   fresh there && fresh here || { fail "cannot fill ~/work"; return 1; }
   (cd ~/work && exec twohosts-on there LC_ALL=C.UTF-8 "$@" <"$INPUT" >$r/native.out 2>$r/native.err)
   native=$?
-  (cd ~/work && exec timeout -s KILL ${LIMIT:-60} nexec there "$@" <"$INPUT" >$r/nexec.out 2>$r/nexec.err)
+  (cd ~/work && exec timeout -s KILL ${LIMIT:-60} nexec ${NEXEC_OPTIONS:-} there "$@" <"$INPUT" >$r/nexec.out 2>$r/nexec.err)
   nexec=$?
   tree_of there >$r/native.tree
   tree_of here >$r/nexec.tree
