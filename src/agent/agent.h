@@ -95,6 +95,8 @@ struct thread {
   uint32_t mxcsr;             /* starting: floating point control to take over, 0: nothing */
   uint16_t fcw;
   uint64_t n_local, n_trapped, n_rewritten; /* counted here, added to the session's at the end */
+  const struct filter *filters; /* filter.c: the program's own; 0: none */
+  bool strict;                  /* its strict mode */
   uint64_t alt_sp, alt_size, alt_flags; /* the program's alternate signal stack */
   /* call.c */
   struct slot *slot;          /* mapped, or 0 */

@@ -86,7 +86,9 @@ void dispatch(struct thread *t, struct regs *r)
     sys1(SYS_exit_group, 255);
   if (session->flags & SF_TRACE)
     c.began = trace_clock();
-  long result = serve(&c);
+  long result;
+  if ((!t->filters && !t->strict) || filter_allows(&c, &result))
+    result = serve(&c);
   if (session->flags & SF_TRACE)
     trace_call(&c, result);
   if (c.where == N_LOCAL)

@@ -253,13 +253,16 @@ static long argv_read(struct vector *v, unsigned long user, struct exec_plan *pl
 }
 
 /* ---- the step over ---- */
-static long carry_send(const struct proc *p, const struct carry *k)
+static long carry_send(const struct thread *t, const struct carry *k)
 {
+  const struct proc *p = t->proc;
   int pair[2];
   long r = sys4(SYS_socketpair, AF_UNIX_K, SOCK_SEQPACKET_K | O_CLOEXEC, 0, pair);
   if (r < 0)
     return r;
   r = sys6(SYS_sendto, pair[1], (long)k, sizeof *k, MSG_NOSIGNAL_K, 0, 0);
+  if (r >= 0)
+    r = filters_send(t->filters, pair[1]);
   if (r >= 0)
     r = sys3(SYS_dup3, pair[0], afd(p, AFD_CARRY), 0);
   sys1(SYS_close, pair[0]);
@@ -275,11 +278,12 @@ static long carry_write(struct call *c, struct exec_plan *plan, const char *exec
     return -ENOMEM;
   k->magic = SESSION_MAGIC, k->kind = CARRY_EXEC, k->afd_base = p->afd_base, k->ctx = p->ctx;
   k->umask = p->umask, k->rlim_cur = p->rlim_cur, k->rlim_max = p->rlim_max, k->sigmask = c->t->sigmask;
+  k->nfilters = filters_count(c->t->filters);
   k->prog_fd = afd(p, AFD_SPARE), k->interp_fd = plan->interp_fd >= 0 ? afd(p, AFD_SPARE) + 1 : -1;
   memcpy(k->exe, plan->real, strlen(plan->real) + 1);
   memcpy(k->execfn, execfn, strlen(execfn) + 1);
   route_carry(p, k);
-  long r = carry_send(p, k);
+  long r = carry_send(c->t, k);
   pages_free(k, sizeof *k);
   return r;
 }

@@ -1,5 +1,5 @@
 /* Who and where the program is: ids, host name, limits, process settings. Answered from the session's facts. */
-#include "agent/agent.h"
+#include "agent/start.h"
 #include "agent/sysnum.h"
 
 /* Whose a local object is, as the program sees it: what belongs to the master's user belongs to the slave's. */
@@ -112,20 +112,9 @@ long a_arch_prctl(struct call *c)
   return a_local(c);
 }
 
-/* The agent's filter is not the program's, so it has none; and it cannot add one that would catch the agent. */
 long a_prctl(struct call *c)
 {
-  if (c->a[0] == PR_GET_SECCOMP)
-    return 0;
-  if (c->a[0] == PR_SET_SECCOMP)
-    return -EINVAL;
-  return a_local(c);
-}
-
-long a_seccomp(struct call *c)
-{
-  (void)c;
-  return -EINVAL;
+  return c->a[0] == PR_GET_SECCOMP || c->a[0] == PR_SET_SECCOMP ? filter_prctl(c) : a_local(c);
 }
 
 static bool thread_of(int tid, int pid)

@@ -340,6 +340,14 @@ static void die_of(struct thread *t, int sig, struct ucontext_k *uc)
   sys3(SYS_tgkill, t->proc->pid, t->tid, sig);
 }
 
+void die_now(struct thread *t, int sig)
+{
+  struct ucontext_k none;
+  die_of(t, sig, &none);
+  for (;;)
+    kernel_mask(t->sigmask & ~BIT_OF(sig));
+}
+
 /* The vector state of a frame, copied out of whoever's memory it is in. */
 static long fp_read(const struct ucontext_k *src, uint8_t *buf)
 {
@@ -485,6 +493,16 @@ static void rewind_to_check(struct ucontext_k *uc)
     uc->mc.rip = (unsigned long)cp_cancel;
 }
 
+void signal_force(struct thread *t, const struct siginfo_k *info)
+{
+  struct sigaction_k a;
+  act_read(t->proc->sig, info->signo, &a);
+  if (!has_handler(&a) || (t->sigmask & BIT_OF(info->signo)))
+    die_now(t, info->signo);
+  signals_block();
+  held_push(t, info, t->sigmask);
+}
+
 static uint64_t mask_now(const struct thread *t)
 {
   return t->temp_masked ? t->temp_mask : t->sigmask;
@@ -625,21 +643,13 @@ void on_trap_pending(void)
   deliver_held(t, t->trap_uc, t->trap_uc);
 }
 
-static void __attribute__((noreturn)) bad_frame(struct thread *t)
-{
-  struct ucontext_k none;
-  die_of(t, SIGSEGV, &none);
-  for (;;)
-    kernel_mask(t->sigmask & ~BIT_OF(SIGSEGV));
-}
-
 /* The program leaves a handler: its frame says how it goes on; ours is only passed by. */
 long a_rt_sigreturn(struct call *c)
 {
   struct thread *t = c->t;
   struct ucontext_k *at = (struct ucontext_k *)c->regs->rsp, uc;
   if (copy_in(&uc, at, sizeof uc))
-    bad_frame(t);
+    die_now(t, SIGSEGV);
   t->sigmask = uc.sigmask & ~UNBLOCKABLE;
   sigsys_release(t);
   alt_set(t, &uc.stack);
@@ -647,7 +657,7 @@ long a_rt_sigreturn(struct call *c)
   uc.stack = (struct stack_k){(uint64_t)t->alt_stack, 0, 0, ALT_STACK_SIZE};
   uc.mc.rip = rewrite_inward(uc.mc.rip);
   if (copy_out(at, &uc, sizeof uc))
-    bad_frame(t);
+    die_now(t, SIGSEGV);
   t->trapped = false;
   t->sigret_uc = at;
   sigreturn_program();

@@ -39,6 +39,11 @@ void signals_restore(struct thread *t);
 /* Will the first held signal's handler let an interrupted call start again? */
 bool held_restarts(struct thread *t);
 
+/* As if the call under way had raised it: the handler runs when it ends; who blocks or has no handler for it dies of it. */
+void signal_force(struct thread *t, const struct siginfo_k *info);
+/* The end of the process by this signal, whatever the program has set. */
+void die_now(struct thread *t, int sig) __attribute__((noreturn));
+
 #define ALT_STACK_SIZE (128ul << 10)
 
 #endif

@@ -115,7 +115,6 @@ static struct carry *carry_read(int fd)
     n = sys3(SYS_read, fd, k, sizeof *k);
   if (n != sizeof *k || k->magic != SESSION_MAGIC)
     fatal("cannot read what the last program left for this one");
-  sys1(SYS_close, fd);
   return k;
 }
 
@@ -295,6 +294,8 @@ void agent_start(unsigned long *sp)
   session_map(base + AFD_SESSION);
   s.carry = carry_read(base + AFD_CARRY);
   process_start(&s);
+  filters_receive(s.t, base + AFD_CARRY, s.carry->nfilters);
+  sys1(SYS_close, base + AFD_CARRY);
   if (s.carry->kind == CARRY_FIRST)
     command_start(&s);
   program_enter(&s);

@@ -59,6 +59,16 @@ void thread_here(struct thread *t);        /* the calling kernel thread becomes 
 struct proc *proc_copy(struct proc *p);    /* for a child that shares memory */
 void counters_flush(struct thread *t);
 
+/* The threads of a process, one after the other: after 0 the first; 0 at the end. */
+struct thread *thread_next(const struct proc *p, const struct thread *after);
+
+/* filter.c: for a thread that has filters or is in strict mode, whether the call is to be served; else its result */
+bool filter_allows(struct call *c, long *result);
+long filter_prctl(struct call *c);                    /* PR_GET_SECCOMP, PR_SET_SECCOMP */
+uint32_t filters_count(const struct filter *f);
+long filters_send(const struct filter *f, int fd);    /* a message each, the oldest first; 0 or -errno */
+void filters_receive(struct thread *t, int fd, uint32_t n);
+
 /* ident.c */
 void afd_fill(const struct proc *p);                  /* no number of the agent's is left for the kernel to hand out */
 void afd_yield(const struct proc *p, int from);       /* those from enum agent_fd `from' on are, until afd_fill() */

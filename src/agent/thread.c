@@ -104,6 +104,14 @@ bool thread_memory(unsigned long addr, unsigned long len)
   return false;
 }
 
+struct thread *thread_next(const struct proc *p, const struct thread *after)
+{
+  struct thread *t = after ? after->next : all_threads;
+  while (t && (t->proc != p || t->gone))
+    t = t->next;
+  return t;
+}
+
 struct proc *proc_copy(struct proc *p)
 {
   struct proc *n = small_new(sizeof *n);
@@ -220,6 +228,7 @@ static struct thread *child_new(struct call *c, const struct clone_args_k *k)
   t->new_process = !same;
   t->lent = !same && (k->flags & CLONE_VFORK);
   t->sigmask = parent->sigmask;
+  t->filters = parent->filters, t->strict = parent->strict;
   if (k->flags & CLONE_VFORK)
     t->alt_sp = parent->alt_sp, t->alt_size = parent->alt_size, t->alt_flags = parent->alt_flags;
   t->regs = (struct regs *)(t->agent_sp - sizeof(struct regs));

@@ -188,6 +188,7 @@ struct carry {
   uint32_t cwd_handle;   /* H_NONE: the working directory is local and the kernel's own */
   uint32_t cwd_gen;      /* when its name was learnt, see struct proc */
   uint32_t umask;
+  uint32_t nfilters;     /* the program's own system call filters, that many messages more */
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   uint64_t sigmask;      /* the program's mask */
   uint32_t nunlock;      /* files of which the exec closes a descriptor: POSIX record locks on them are gone */

@@ -9,7 +9,14 @@
 #include <spawn.h>
 #include <stdatomic.h>
 #include <dirent.h>
+#include <linux/audit.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <ucontext.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -638,6 +645,156 @@ static void case_ignores(void)
   T(raise(SIGSYS));
 }
 
+static void in_child(const char *what, void (*f)(void))
+{
+  pid_t pid = fork();
+  if (pid == 0) {
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    f();
+    _exit(0);
+  }
+  wait_for(pid, what);
+}
+
+/* ---- a program's own filters ---- */
+#define CALL_IS(nr, ret) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), BPF_STMT(BPF_RET | BPF_K, ret)
+
+static long filter_on(unsigned flags)
+{
+  struct sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      CALL_IS(SYS_getpriority, SECCOMP_RET_ERRNO | 77),
+      CALL_IS(SYS_getpgid, SECCOMP_RET_TRAP | 5),
+      CALL_IS(SYS_mkdir, SECCOMP_RET_KILL_PROCESS),
+      CALL_IS(SYS_getsid, SECCOMP_RET_TRACE),
+      CALL_IS(SYS_sched_yield, SECCOMP_RET_KILL_THREAD),
+      CALL_IS(SYS_getitimer, SECCOMP_RET_ERRNO | 5),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog prog = {sizeof code / sizeof code[0], code};
+  return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
+}
+
+static void emulate(int s, siginfo_t *i, void *uc)
+{
+  greg_t *r = ((ucontext_t *)uc)->uc_mcontext.gregs;
+  say("trapped: signal %d code %d data %d call %d arch %x rax %d", s, i->si_code, i->si_errno, i->si_syscall,
+      (unsigned)i->si_arch, (int)r[REG_RAX]);
+  YES((unsigned long)r[REG_RIP] == (unsigned long)i->si_call_addr);
+  r[REG_RAX] = 1234;
+}
+
+static void *filtered(void *arg)
+{
+  T(getpriority(1, 2));
+  return arg;
+}
+
+static void *yields(void *arg)
+{
+  sched_yield();
+  say("the thread goes on");
+  return arg;
+}
+
+static void makes_a_directory(void)
+{
+  mkdir("never", 0700);
+}
+
+static void traps_without_handler(void)
+{
+  signal(SIGSYS, SIG_IGN);
+  T(getpgid(0));
+}
+
+static void strictly(void)
+{
+  T(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT));
+}
+
+static void one_thread_dies(void)
+{
+  pthread_t t;
+  pthread_create(&t, 0, yields, 0);
+  sleep_ms(100);
+  say("the process goes on");
+}
+
+static void strict_mode(void)
+{
+  say("%d", (int)prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT));
+  write(1, "still\n", 6);
+  getppid();
+  write(1, "never\n", 6);
+}
+
+static void executes(void)
+{
+  execl(self, self, "filtered", (char *)0);
+}
+
+static void case_filtered(void)
+{
+  T(getpriority(1, 2));
+  T(prctl(PR_GET_SECCOMP));
+  file_work("filtered");
+}
+
+static void bad_filters(void)
+{
+  struct sock_filter jump[] = {BPF_JUMP(BPF_JMP | BPF_JA, 5, 0, 0), BPF_STMT(BPF_RET | BPF_K, 0)};
+  struct sock_filter open_end[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0)};
+  struct sock_filter load[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 64), BPF_STMT(BPF_RET | BPF_K, 0)};
+  struct sock_fprog prog = {2, jump};
+  uint32_t action = SECCOMP_RET_TRAP;
+  T(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog));
+  prog = (struct sock_fprog){1, open_end};
+  T(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog));
+  prog = (struct sock_fprog){2, load};
+  T(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog));
+  prog.len = 0;
+  T(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog));
+  T(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, 0));
+  T(syscall(SYS_seccomp, 17, 0, 0));
+  T(syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action));
+  action = 12345;
+  T(syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action));
+}
+
+static void case_seccomp(void)
+{
+  struct sigaction sa = {.sa_sigaction = emulate, .sa_flags = SA_SIGINFO};
+  pthread_t t;
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  T(prctl(PR_GET_SECCOMP));
+  bad_filters();
+  in_child("strict mode", strict_mode);
+  T(filter_on(0));
+  T(prctl(PR_GET_SECCOMP));
+  T(getpriority(1, 2));
+  sigaction(SIGSYS, &sa, 0);
+  for (int i = 0; i < 3; i++)
+    T(getpgid(0));
+  T(getsid(0));
+  file_work("under the filter");
+  pthread_create(&t, 0, filtered, 0);
+  pthread_join(t, 0);
+  in_child("killed", makes_a_directory);
+  in_child("no handler", traps_without_handler);
+  in_child("executed", executes);
+  in_child("one thread", one_thread_dies);
+  in_child("the only thread", (void (*)(void))sched_yield);
+  in_child("strict after a filter", strictly);
+  T(filter_on(SECCOMP_FILTER_FLAG_TSYNC));
+  T(getpriority(1, 2));
+  in_child("executed with two", executes);
+}
+
 /* ---- faults: handlers that continue, small alternate stacks, broken frames ---- */
 static char *guarded;
 static void mend(int s, siginfo_t *i, void *uc)
@@ -660,18 +817,6 @@ static void on_deep(int s)
   (void)s;
   say("stack overflow caught");
   _exit(3);
-}
-
-static void in_child(const char *what, void (*f)(void))
-{
-  pid_t pid = fork();
-  if (pid == 0) {
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
-    f();
-    _exit(0);
-  }
-  wait_for(pid, what);
 }
 
 static void overflow(void)
@@ -742,12 +887,12 @@ static void case_files(void)
 static const struct {
   const char *name;
   void (*run)(void);
-} cases[] = {{"many", case_many},       {"storm", case_storm},     {"signals", case_signals},
-             {"fds", case_fds},         {"exec", case_exec},       {"spawn", case_spawn},
-             {"limit", case_limit},     {"longjmp", case_longjmp}, {"closefrom", case_closefrom},
-             {"probe", case_probe},     {"as", case_as},           {"fsize", case_fsize},
-             {"sigsys", case_sigsys},   {"ignores", case_ignores}, {"faults", case_faults},
-             {"nothing", case_nothing}, {"files", case_files}};
+} cases[] = {
+    {"many", case_many},           {"storm", case_storm},     {"signals", case_signals}, {"fds", case_fds},
+    {"exec", case_exec},           {"spawn", case_spawn},     {"limit", case_limit},     {"longjmp", case_longjmp},
+    {"closefrom", case_closefrom}, {"probe", case_probe},     {"as", case_as},           {"fsize", case_fsize},
+    {"sigsys", case_sigsys},       {"ignores", case_ignores}, {"faults", case_faults},   {"seccomp", case_seccomp},
+    {"filtered", case_filtered},   {"nothing", case_nothing}, {"files", case_files}};
 
 int main(int argc, char **argv)
 {
