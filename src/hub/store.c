@@ -23,8 +23,9 @@
 #define FILLS 8 /* reads under way for one store */
 #define COMPARE_SIZE (64u << 10)
 #define WORD 8u
-#define FLUSH_EVERY 2000        /* milliseconds */
-#define FLUSH_SHARE 20          /* and at most this part of the time is spent on comparing */
+#define FLUSH_EVERY 2000 /* milliseconds */
+#define FLUSH_SHARE 20   /* and at most this part of the time is spent on comparing */
+#define KEPT_FILES 1024
 #define KEPT_MAX (256ull << 20) /* bytes above which nothing is kept that no program uses */
 
 struct waiter {
@@ -316,12 +317,13 @@ static bool idle(const struct store *st)
   return st->filled && !filling(st) && !st->waiters && unused(st);
 }
 
-static uint64_t bytes_kept(const struct hub *h)
+static bool much_kept(const struct hub *h)
 {
-  uint64_t sum = 0;
-  for (const struct store *st = h->stores; st; st = st->next)
-    sum += st->size;
-  return sum;
+  uint64_t bytes = 0;
+  unsigned n = 0;
+  for (const struct store *st = h->stores; st; st = st->next, n++)
+    bytes += st->size;
+  return bytes > KEPT_MAX || n > KEPT_FILES;
 }
 
 static struct store *longest_idle(const struct hub *h)
@@ -337,7 +339,7 @@ static struct store *longest_idle(const struct hub *h)
 static void keep_bounded(struct hub *h)
 {
   struct store *st;
-  while (bytes_kept(h) > KEPT_MAX && (st = longest_idle(h)))
+  while (much_kept(h) && (st = longest_idle(h)))
     store_drop(h, st);
 }
 
