@@ -1,4 +1,5 @@
 /* The program's memory calls that concern the agent only: protecting its own ranges and knowing about text. */
+#include "agent/names.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
@@ -12,7 +13,7 @@ bool agent_memory(unsigned long addr, unsigned long len)
     return true;
   if (addr < (unsigned long)session + SESSION_HEAD_SIZE && end > (unsigned long)session)
     return true;
-  return thread_memory(addr, len) || rewrite_memory(addr, len);
+  return thread_memory(addr, len) || names_memory(addr, len) || rewrite_memory(addr, len);
 }
 
 /* Text that becomes writable belongs to a program that makes its own: no more rewriting there. */

@@ -13,6 +13,7 @@
 #include <linux/stat.h>
 
 #include "agent/call.h"
+#include "agent/names.h"
 
 /* The lookup restrictions that a slave's walk keeps anyway: it never crosses what a magic link would. */
 #define RESOLVE_HARMLESS (RESOLVE_NO_MAGICLINKS)
@@ -86,6 +87,9 @@ static long open_once(struct call *c, struct at *at, unsigned long flags, unsign
 
 long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o)
 {
+  long known = flags & O_CREAT ? 0 : names_error(c, at, !(flags & O_NOFOLLOW));
+  if (known)
+    return known;
   for (;;) {
     long r = open_once(c, at, flags, mode, o);
     if (r < 0 || !(o->q.reply_flags & FF_REDIRECT))

@@ -29,7 +29,7 @@
 
 struct options {
   int in, out;
-  bool standalone, no_rewrite, trace, stats, here, clean_env, login;
+  bool standalone, no_rewrite, no_cache, trace, stats, here, clean_env, login;
   uint64_t id;
   const char *profile, *cwd;
   int cwd_error;
@@ -49,6 +49,7 @@ static const char usage[] =
     "  --standalone         no slave: everything is this machine's\n"
     "  --login              the user's login shell instead of PROGRAM\n"
     "  --no-rewrite         leave call sites as they are; every call traps\n"
+    "  --no-cache           remember no names and attributes of the slave's directories\n"
     "  --trace              a line a call, to the slave (--standalone: standard error)\n"
     "  --stats              figures at the end, likewise\n"
     "  --map PATH=WHERE     local, remote or deny for a path and what is below it\n"
@@ -66,6 +67,7 @@ enum option_id {
   O_STANDALONE,
   O_LOGIN,
   O_NO_REWRITE,
+  O_NO_CACHE,
   O_TRACE,
   O_STATS,
   O_MAP,
@@ -86,6 +88,7 @@ static const struct option table[] = {
     {"standalone", 0, 0, O_STANDALONE},
     {"login", 0, 0, O_LOGIN},
     {"no-rewrite", 0, 0, O_NO_REWRITE},
+    {"no-cache", 0, 0, O_NO_CACHE},
     {"trace", 0, 0, O_TRACE},
     {"stats", 0, 0, O_STATS},
     {"map", 1, 0, O_MAP},
@@ -168,6 +171,9 @@ static void set_flag(struct options *o, int which)
     break;
   case O_LOGIN:
     o->login = true;
+    break;
+  case O_NO_CACHE:
+    o->no_cache = true;
     break;
   case O_NO_REWRITE:
     o->no_rewrite = true;
@@ -330,7 +336,7 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
   struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env};
   struct hub_options ho = {.id = o->id, .stats = o->stats, .trace_fd = STDERR_FILENO, .rules = rules, .tmpdir = tmpdir};
   ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
-             (o->here ? SF_PROGRAMS_HERE : 0);
+             (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES);
   if (!o->standalone) {
     move_stream(o);
     setsid(); /* fails if we lead a group that has a terminal: the command gets a session of its own then */

@@ -35,7 +35,8 @@ enum request_flag {
   RQF_NO_REWRITE = 4,
   RQF_PROGRAMS_HERE = 8,
   RQF_CLEAN_ENV = 16,
-  RQF_VERBOSE = 32
+  RQF_VERBOSE = 32,
+  RQF_NO_CACHE = 64
 };
 
 enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG };

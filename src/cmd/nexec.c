@@ -55,6 +55,7 @@ static const char usage[] =
     "  --map PATH=WHERE     PATH and what is below it is local (HOST's), remote (of this machine) or deny(ed)\n"
     "  --programs=WHERE     whose programs and libraries: there (HOST's, the default) or here\n"
     "  --no-rewrite         do not rewrite system calls of the program; every one traps\n"
+    "  --no-cache           remember no names and attributes of directories here\n"
     "  --trace[=FILE]       a line a system call, on standard error or in FILE\n"
     "  --stats              figures at the end\n"
     "  --secret-file FILE   default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret\n"
@@ -129,6 +130,7 @@ enum option_id {
   O_MAP,
   O_PROGRAMS,
   O_NO_REWRITE,
+  O_NO_CACHE,
   O_TRACE,
   O_STATS,
   O_SECRET,
@@ -159,6 +161,9 @@ static void set_option(struct options *o, int which, const char *value)
     break;
   case O_CLEAN_ENV:
     o->flags |= RQF_CLEAN_ENV;
+    break;
+  case O_NO_CACHE:
+    o->flags |= RQF_NO_CACHE;
     break;
   case O_NO_REWRITE:
     o->flags |= RQF_NO_REWRITE;
@@ -206,6 +211,7 @@ static void read_options(struct options *o, int argc, char **argv)
                                         {"map", 1, 0, O_MAP},
                                         {"programs", 1, 0, O_PROGRAMS},
                                         {"no-rewrite", 0, 0, O_NO_REWRITE},
+                                        {"no-cache", 0, 0, O_NO_CACHE},
                                         {"trace", 2, 0, O_TRACE},
                                         {"stats", 0, 0, O_STATS},
                                         {"secret-file", 1, 0, O_SECRET},

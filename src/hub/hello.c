@@ -46,7 +46,7 @@ static int send_hello(struct hub *h, uint64_t deadline)
   uname(&u);
   put_int(&w, FACT_MAGIC, WIRE_MAGIC);
   put_int(&w, FACT_VERSION, WIRE_VERSION);
-  put_int(&w, FACT_CAPS, CAP_WATCH | CAP_CONTENTS);
+  put_int(&w, FACT_CAPS, CAP_WATCH | CAP_CONTENTS | (h->s->flags & SF_NAMES ? CAP_NAMES : 0));
   put_int(&w, FACT_PID, (uint64_t)getpid());
   put_fact(&w, FACT_RELEASE, u.release, (uint32_t)strlen(u.release));
   put_rules(&w, h->o.rules);
@@ -135,6 +135,12 @@ static void take_fact(struct hub *h, struct greeting *g, unsigned fact, const ui
     break;
   case FACT_DOMAIN:
     fact_text(f->domain, sizeof f->domain, v, n);
+    break;
+  case FACT_DIRS:
+    h->s->root_dev = fact_int(v, n, 0);
+    h->s->root_ino = fact_int(v, n, 1);
+    h->s->cwd_dev = fact_int(v, n, 2);
+    h->s->cwd_ino = fact_int(v, n, 3);
     break;
   case FACT_STDIO:
     fact_stdio(f, v, n);

@@ -27,6 +27,7 @@
 #include "base/killall.h"
 #include "base/log.h"
 #include "hub/internal.h"
+#include "proto/names.h"
 
 #define REQUEST_BUFFER (4 << 20)
 #define EVENTS_MAX 64

@@ -126,6 +126,7 @@ struct hub {
   struct process *processes;
   struct store *stores, *stores_by_file[STORE_BUCKETS];
   struct flush *flushes;
+  uint32_t name_victim, name_instances; /* names.c */
   uint64_t tick; /* now_ms() of the next */
 
   /* the end */
@@ -224,6 +225,9 @@ bool store_event(struct hub *h, int wd);
 void stores_flush(struct hub *h);
 void stores_acked(struct hub *h);
 void stores_tick(struct hub *h);
+
+/* ---- names.c: what the slave tells of its directories ---- */
+int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -EPROTO */
 
 /* ---- finish.c ---- */
 void finish_step(struct hub *h, bool drained);

@@ -173,6 +173,8 @@ static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, u
     return take_signal(h, f);
   case F_WINSIZE:
     return take_winsize(h, &r);
+  case F_NAMES:
+    return names_take(h, f, body, n);
   case F_ABORT:
     hub_aborted(h, body, n);
     return 0;

@@ -39,6 +39,7 @@ enum session_flag {
   SF_TRACE = 2,      /* one line a call goes to the hub */
   SF_STANDALONE = 4, /* no slave: every path is local, identity and time too */
   SF_TIME = 8,       /* time is the slave's: clock_offset applies */
+  SF_NAMES = 32, /* what the slave told of its directories may be used */
   SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
 };
 
@@ -157,6 +158,8 @@ struct session {
   uint32_t next_ctx;    /* the next process context, taken by fetch-and-add, from 1 */
   uint32_t next_handle; /* hint */
   uint32_t next_slot;   /* hint */
+  uint64_t root_dev, root_ino; /* of the slave's root directory; 0, 0: not known */
+  uint64_t cwd_dev, cwd_ino;   /* of H_CWD */
   uint32_t tight;       /* what the slave's last frame said of FF_TIGHT */
   uint32_t high_handle; /* one above the highest index ever taken, H_FIRST at the start; bounds scans */
   uint64_t counters[N_COUNT];
@@ -171,7 +174,7 @@ struct session {
 #define SESSION_HEAD_SIZE ((sizeof(struct session) + 4095) & ~4095ul)
 #define SESSION_SLOT_SIZE ((sizeof(struct slot) + 4095) & ~4095ul)
 #define SESSION_SLOT_OFFSET(i) (SESSION_HEAD_SIZE + (uint64_t)(i) * SESSION_SLOT_SIZE)
-#define SESSION_SIZE SESSION_SLOT_OFFSET(SESSION_SLOTS)
+#define SESSION_SLOTS_END SESSION_SLOT_OFFSET(SESSION_SLOTS) /* then struct names, see names.h */
 
 /*
  * What an executed agent is told, through AFD_CARRY: a memfd at the first start, a message in a socket later. Read whole,

@@ -57,6 +57,7 @@ enum frame_type {
   F_STATS,      /* master: body: text for the person, printed by --stats */
   F_TRACE,      /* master: body: text lines of --trace */
   F_DONE,       /* master: the last process of the session has gone; the slave ends */
+  F_NAMES,      /* slave: what directories hold, see names.h */
   F_ABORT,      /* either: the session ends now; body: one line of text that says why */
 };
 
@@ -124,8 +125,9 @@ enum wire_fact {
   FACT_RULE,      /* master to slave: "WHERE PREFIX": one rule, so that walks know where the slave's part ends */
   FACT_RELEASE,   /* uname -r of the sender */
   FACT_EXE,
+  FACT_DIRS, /* device and inode of the root, then of the working directory: 4 integers */
 };
-enum wire_cap { CAP_WATCH = 1, CAP_CONTENTS = 2 };
+enum wire_cap { CAP_WATCH = 1, CAP_CONTENTS = 2, CAP_NAMES = 4 /* master: wants F_NAMES */ };
 
 /* Attributes of a file, as statx gives them. */
 struct wire_attr {

@@ -473,6 +473,22 @@ static void answer_post(struct call *c, long r)
   out_note(F_LATE, c->f.op, r == CALL_LEFT ? -EXDEV : r, &num, 1);
 }
 
+/* Calls that only ask about names; the master could have answered them itself, had it known. */
+static void tell_names(struct call *c, long r)
+{
+  unsigned op = c->row->wire;
+  bool asks = op == OP_statx || op == OP_faccessat2 || op == OP_readlinkat || op == OP_openat;
+  bool about = r >= 0 || r == -ENOENT || (r == -EINVAL && op == OP_readlinkat);
+  if (!asks || !about || c->worker || !c->asked || !c->npaths)
+    return;
+  if (c->nspots)
+    names_touch(&c->at[0], op != OP_openat || r < 0);
+  else if (r == -ENOENT && c->nhandles)
+    names_missed(c->h[0]->fd, c->path[0].text);
+  else if (r == -ENOENT)
+    names_missed(-1, c->path[0].text);
+}
+
 static void run(struct call *c, const uint8_t *body, uint32_t n)
 {
   long r = decode(c, body, n);
@@ -487,6 +503,7 @@ static void run(struct call *c, const uint8_t *body, uint32_t n)
       return;
     }
   }
+  tell_names(c, r);
   if (c->asked)
     answer_call(c, r);
   else

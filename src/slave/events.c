@@ -154,6 +154,8 @@ int events_start(int control_fd)
   if (!err)
     err = listen_to(watch_fd(), ABOUT(ABOUT_WATCH, 0));
   if (!err)
+    err = listen_to(names_fd(), ABOUT(ABOUT_WATCH, 0));
+  if (!err)
     err = listen_to(E.wake, ABOUT(ABOUT_WAKE, 0));
   return err ? err : thread_start(events, 0);
 }

@@ -109,6 +109,13 @@ static void put_terminal(struct wbuf *w)
     }
 }
 
+static void put_dirs(struct wbuf *w)
+{
+  struct stat root, here;
+  if (!stat("/", &root) && !stat(".", &here))
+    put_fact_ints(w, FACT_DIRS, (uint64_t[]){root.st_dev, root.st_ino, here.st_dev, here.st_ino}, 4);
+}
+
 static void put_clock(struct wbuf *w)
 {
   struct timespec t;
@@ -143,6 +150,7 @@ bool hello_send(void)
   put_system(&w);
   put_stdio(&w);
   put_terminal(&w);
+  put_dirs(&w);
   put_clock(&w);
   put_environment(&w);
   bool ok = !w.bad && out_send(&(struct frame){.type = F_HELLO}, body, (uint32_t)(w.at - body), 0);
@@ -164,6 +172,8 @@ int hello_take(const uint8_t *body, uint32_t n, char why[128])
   while ((fact = get_fact(&r, &v, &len))) {
     if (fact == FACT_VERSION)
       version = fact_int(v, len, 0);
+    else if (fact == FACT_CAPS && fact_int(v, len, 0) & CAP_NAMES)
+      names_wanted();
     else if (fact == FACT_RULE)
       walk_rule((const char *)v, len);
   }

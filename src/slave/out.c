@@ -25,6 +25,9 @@ static struct {
   uint32_t bytes;         /* main thread: taken since the last acknowledgement */
   uint64_t late_seq;      /* of the last F_LATE, and what it said */
   int late;
+  bool telling;           /* files are being read whose attributes have not been sent ... */
+  unsigned nagain;        /* ... so what is said of changes meanwhile is said again behind them */
+  uint64_t again[2 * PAIRS_MAX];
   bool lost; /* atomic */
 } O = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -89,6 +92,31 @@ static bool send_locked(struct frame *f, const void *body, uint32_t n)
   return send_all((struct iovec[2]){{head, sizeof head}, {(void *)body, n}});
 }
 
+/* More than fit: everything that has been told is withdrawn. */
+static void keep_pairs(const uint64_t *pairs, unsigned n)
+{
+  if (!O.telling)
+    return;
+  if (O.nagain + n > PAIRS_MAX) {
+    names_all_gone();
+    return;
+  }
+  memcpy(O.again + 2 * O.nagain, pairs, 16ul * n);
+  O.nagain += n;
+}
+
+static void again_locked(void)
+{
+  uint8_t body[sizeof O.again];
+  struct wbuf w = {body, body + sizeof body, false};
+  for (unsigned i = 0; i < 2 * O.nagain; i++)
+    put_u64(&w, O.again[i]);
+  if (O.nagain)
+    send_locked(&(struct frame){.type = F_INVALID}, body, 16 * O.nagain);
+  O.nagain = 0;
+  O.telling = false;
+}
+
 static void invalid_locked(void)
 {
   uint64_t pairs[2 * PAIRS_MAX];
@@ -97,6 +125,7 @@ static void invalid_locked(void)
     unsigned n = watch_drain(pairs, PAIRS_MAX);
     if (!n)
       return;
+    keep_pairs(pairs, n);
     struct wbuf w = {body, body + sizeof body, false};
     for (unsigned i = 0; i < 2 * n; i++)
       put_u64(&w, pairs[i]);
@@ -104,10 +133,41 @@ static void invalid_locked(void)
   }
 }
 
+static void unknown_locked(void)
+{
+  static uint8_t body[FRAME_DATA_MAX];
+  uint32_t n;
+  while ((n = names_drain(body, sizeof body)))
+    send_locked(&(struct frame){.type = F_NAMES}, body, n);
+}
+
+void out_names_begin(void)
+{
+  pthread_mutex_lock(&O.lock);
+  O.telling = true;
+  pthread_mutex_unlock(&O.lock);
+}
+
+void out_names(const uint8_t *body, uint32_t n, bool last)
+{
+  pthread_mutex_lock(&O.lock);
+  invalid_locked();
+  unknown_locked();
+  if (n)
+    send_locked(&(struct frame){.type = F_NAMES}, body, n);
+  if (last) {
+    again_locked();
+    names_told();
+  }
+  unknown_locked();
+  pthread_mutex_unlock(&O.lock);
+}
+
 void out_invalid(void)
 {
   pthread_mutex_lock(&O.lock);
   invalid_locked();
+  unknown_locked();
   pthread_mutex_unlock(&O.lock);
 }
 
@@ -115,6 +175,7 @@ bool out_send(struct frame *f, const void *body, uint32_t n, const struct promis
 {
   pthread_mutex_lock(&O.lock);
   invalid_locked();
+  unknown_locked();
   if (p && p->stamp && !watch_holds(p->stamp))
     f->flags &= (uint8_t) ~(FF_CACHEABLE | (p->contents ? FF_CONTENTS : 0));
   bool ok = send_locked(f, body, n);

@@ -307,6 +307,7 @@ static int start(void)
   walk_start();
   handles_start();
   watch_start();
+  names_start();
   return events_start(V.o->control_fd);
 }
 

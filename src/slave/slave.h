@@ -75,6 +75,10 @@ struct promise {
 /* Fills in length, seq and ack, and sends. If the promise was broken meanwhile, takes FF_CACHEABLE (and a file's
    FF_CONTENTS) out. False if the stream is lost: nothing more can be said. */
 bool out_send(struct frame *f, const void *body, uint32_t n, const struct promise *p);
+/* Before what is to be told is read ... */
+void out_names_begin(void);
+/* ... and when it has been: sends items of names.h; `last': with what has to be withdrawn of them right behind. */
+void out_names(const uint8_t *body, uint32_t n, bool last);
 bool out_note(uint8_t type, uint16_t op, int64_t result, const uint64_t *ints, unsigned n);
 void out_applied(uint64_t seq, uint32_t bytes); /* main thread: that frame has been dealt with */
 void out_ack(bool idle);                        /* sends a bare ACK if one is due */
@@ -93,6 +97,22 @@ void watch_name(uint64_t stamp, uint64_t dev, uint64_t ino);
 bool watch_holds(uint64_t stamp);
 /* Collects up to `max' pairs (device, inode) that may have changed. */
 unsigned watch_drain(uint64_t *pairs, unsigned max);
+
+/* Changes of files there are seen by watches. */
+bool watchable(int fd);
+
+/* ---- names.c: what the master knows of directories ---- */
+bool names_start(void);
+void names_wanted(void); /* the master wants to be told */
+int names_fd(void);
+/* A call has been made at that spot: main thread only. resend: the master does not know the name, or not any longer. */
+struct spot;
+void names_touch(const struct spot *s, bool resend);
+void names_missed(int base, const char *path); /* its walk ended at a name that does not exist */
+/* What has to be withdrawn: items for a body of at most `max' bytes; how many bytes. */
+uint32_t names_drain(uint8_t *body, uint32_t max);
+void names_all_gone(void); /* withdraws everything */
+void names_told(void); /* what has been read has been sent: withdrawals may follow */
 
 /* ---- walk.c ---- */
 struct spot {

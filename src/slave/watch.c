@@ -20,8 +20,8 @@
 
 #include "slave/slave.h"
 
-#define WATCHES_MAX 4096
-#define BUCKETS 1024 /* a power of two */
+#define WATCHES_MAX 32768
+#define BUCKETS 8192 /* a power of two */
 #define NONE 0xffffu
 #define FILE_EVENTS (IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVE_SELF | IN_DELETE_SELF)
 #define DIR_EVENTS (IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVE | IN_MOVE_SELF | IN_DELETE_SELF)
@@ -66,7 +66,7 @@ int watch_fd(void)
   return I.on ? I.fd : -1;
 }
 
-static bool watchable(int fd)
+bool watchable(int fd)
 {
   static const unsigned long good[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,       BTRFS_SUPER_MAGIC,
                                        TMPFS_MAGIC,      OVERLAYFS_SUPER_MAGIC, F2FS_SUPER_MAGIC};

@@ -1,0 +1,290 @@
+/*
+ * What the slave tells of its directories, written where the programs read it (proto/names.h).
+ *
+ * Owns that memory; nobody else writes it. Whatever the slave says is bounded, and says nothing about anything but
+ * names: at worst programs are told wrong names by the machine whose names they are.
+ *
+ * Attributes come with the generation of their file (session.h, file_gen): a change that was passed on after the slave
+ * had looked makes them void from birth.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "hub/internal.h"
+#include "proto/names.h"
+
+#define FRAME_ENTRIES (FRAME_MAX / 64) /* more than fit in a frame */
+
+struct taking {
+  struct hub *h;
+  struct names *m;
+  struct name_dir *dir; /* selected, 0: none or not known */
+  uint64_t ack;         /* what the slave had applied when it looked */
+  bool drained;         /* all that programs had sent by then is counted in gen_seq */
+  uint32_t *gens, ngens; /* by entry, in order; read before the programs' queue was emptied */
+};
+
+struct told {
+  uint8_t flags;
+  const char *name, *target;
+  uint32_t len, target_len;
+  struct wire_attr attr;
+};
+
+static struct names *memory(struct hub *h)
+{
+  return (struct names *)(h->memory + SESSION_NAMES_OFFSET);
+}
+
+static void write_begin(uint32_t *seq)
+{
+  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void write_end(uint32_t *seq)
+{
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
+}
+
+/* ---- directories ---- */
+
+static struct name_dir *dir_find(struct names *m, uint64_t dev, uint64_t ino)
+{
+  struct name_dir *d = &m->dirs[name_dir_at(dev, ino)];
+  for (unsigned i = 0; i < NAME_DIR_WAYS; i++)
+    if (d[i].instance && d[i].dev == dev && d[i].ino == ino)
+      return &d[i];
+  return 0;
+}
+
+static void dir_set(struct name_dir *d, uint32_t instance, uint32_t flags)
+{
+  write_begin(&d->seq);
+  d->instance = instance;
+  d->flags = flags;
+  write_end(&d->seq);
+}
+
+/* A place for a directory that is known from now on; what was known of it before is void. */
+static struct name_dir *dir_take(struct hub *h, struct names *m, uint64_t dev, uint64_t ino)
+{
+  struct name_dir *d = dir_find(m, dev, ino), *way = &m->dirs[name_dir_at(dev, ino)];
+  for (unsigned i = 0; !d && i < NAME_DIR_WAYS; i++)
+    d = way[i].instance ? 0 : &way[i];
+  if (!d)
+    d = &way[h->name_victim++ % NAME_DIR_WAYS];
+  write_begin(&d->seq);
+  d->dev = dev;
+  d->ino = ino;
+  d->flags = ND_KNOWN;
+  d->instance = ++h->name_instances ? h->name_instances : ++h->name_instances;
+  write_end(&d->seq);
+  return d;
+}
+
+static void all_void(struct names *m)
+{
+  for (unsigned i = 0; i < NAME_DIRS; i++)
+    if (m->dirs[i].instance)
+      dir_set(&m->dirs[i], 0, 0);
+}
+
+/* ---- entries ---- */
+
+static bool is_current(struct names *m, const struct name_entry *e)
+{
+  const struct name_dir *d = e->state == NS_FREE ? 0 : dir_find(m, e->dev, e->ino);
+  return d && d->instance == e->instance;
+}
+
+static struct name_entry *entry_find(struct names *m, const struct name_dir *d, const char *name, uint32_t n)
+{
+  struct name_entry *e = &m->entries[name_entry_at(d->dev, d->ino, name_hash(name, n))];
+  for (unsigned i = 0; i < NAME_ENTRY_WAYS; i++)
+    if (e[i].instance == d->instance && e[i].state != NS_FREE && e[i].dev == d->dev && e[i].ino == d->ino &&
+        e[i].len == n && !memcmp(e[i].name, name, n))
+      return &e[i];
+  return 0;
+}
+
+/* A place that is free, or void, or at last somebody's: whose directory then no longer is complete. */
+static struct name_entry *entry_take(struct taking *t, const char *name, uint32_t n)
+{
+  struct name_entry *e = entry_find(t->m, t->dir, name, n);
+  struct name_entry *way = &t->m->entries[name_entry_at(t->dir->dev, t->dir->ino, name_hash(name, n))];
+  for (unsigned i = 0; !e && i < NAME_ENTRY_WAYS; i++)
+    if (!is_current(t->m, &way[i]))
+      e = &way[i];
+  if (e)
+    return e;
+  e = &way[t->h->name_victim++ % NAME_ENTRY_WAYS];
+  struct name_dir *loser = dir_find(t->m, e->dev, e->ino);
+  dir_set(loser, loser->instance, loser->flags & ~(uint32_t)ND_COMPLETE);
+  return e;
+}
+
+static void entry_put(struct taking *t, const struct told *o, enum name_state state, uint32_t gen)
+{
+  struct name_entry *e = entry_take(t, o->name, o->len);
+  write_begin(&e->seq);
+  e->instance = t->dir->instance;
+  e->dev = t->dir->dev;
+  e->ino = t->dir->ino;
+  e->state = (uint8_t)state;
+  e->flags = o->flags;
+  e->len = (uint8_t)o->len;
+  e->target_len = (uint8_t)o->target_len;
+  e->gen = gen;
+  memcpy(e->name, o->name, o->len);
+  if (o->target_len)
+    memcpy(e->target, o->target, o->target_len);
+  e->attr = o->attr;
+  write_end(&e->seq);
+}
+
+/* ---- items ---- */
+
+static bool get_name(struct rbuf *r, struct told *o)
+{
+  *o = (struct told){0};
+  o->name = get_blob(r, &o->len, NAME_ROOM - 1);
+  return !r->bad && o->len;
+}
+
+static int take_dir(struct taking *t, struct rbuf *r, bool fresh)
+{
+  uint64_t dev = get_u64(r), ino = get_u64(r);
+  if (r->bad)
+    return -EPROTO;
+  t->dir = fresh ? dir_take(t->h, t->m, dev, ino) : dir_find(t->m, dev, ino);
+  return 0;
+}
+
+static int take_self(struct taking *t, struct rbuf *r)
+{
+  struct wire_attr a;
+  get_attr(r, &a);
+  if (r->bad)
+    return -EPROTO;
+  if (!t->dir || a.dev != t->dir->dev || a.ino != t->dir->ino)
+    return 0;
+  write_begin(&t->dir->seq);
+  t->dir->self = a;
+  t->dir->flags |= ND_SELF;
+  write_end(&t->dir->seq);
+  return 0;
+}
+
+static int get_entry(struct rbuf *r, struct told *o)
+{
+  if (r->end - r->at < 1)
+    return -EPROTO;
+  uint8_t flags = *r->at++;
+  if (!get_name(r, o))
+    return -EPROTO;
+  o->flags = flags;
+  get_attr(r, &o->attr);
+  o->target = get_blob(r, &o->target_len, TARGET_ROOM - 1);
+  return r->bad ? -EPROTO : 0;
+}
+
+static int take_entry(struct taking *t, struct rbuf *r)
+{
+  struct told o;
+  if (get_entry(r, &o))
+    return -EPROTO;
+  uint32_t index = file_gen(o.attr.dev, o.attr.ino), gen = t->gens[t->ngens++];
+  if (t->dir)
+    entry_put(t, &o, NS_THERE, t->drained && t->h->gen_seq[index] <= t->ack ? gen : gen - 1);
+  return 0;
+}
+
+/* What is not remembered needs no withdrawal, unless its absence follows from the directory's being complete. */
+static int take_name(struct taking *t, struct rbuf *r, unsigned item)
+{
+  struct told o;
+  if (!get_name(r, &o))
+    return -EPROTO;
+  if (!t->dir)
+    return 0;
+  if (item == NI_UNKNOWN && t->dir->flags & ND_SELF)
+    dir_set(t->dir, t->dir->instance, t->dir->flags & ~(uint32_t)ND_SELF);
+  if (item == NI_ABSENT || t->dir->flags & ND_COMPLETE || entry_find(t->m, t->dir, o.name, o.len))
+    entry_put(t, &o, item == NI_ABSENT ? NS_ABSENT : NS_UNKNOWN, 0);
+  return 0;
+}
+
+static int take_item(struct taking *t, unsigned item, struct rbuf *r)
+{
+  switch (item) {
+  case NI_DIR:
+  case NI_IN:
+    return take_dir(t, r, item == NI_DIR);
+  case NI_SELF:
+    return take_self(t, r);
+  case NI_ENTRY:
+    return take_entry(t, r);
+  case NI_ABSENT:
+  case NI_UNKNOWN:
+    return take_name(t, r, item);
+  case NI_COMPLETE:
+    if (t->dir)
+      dir_set(t->dir, t->dir->instance, t->dir->flags | ND_COMPLETE);
+    return 0;
+  case NI_FORGET:
+    if (t->dir)
+      dir_set(t->dir, 0, 0);
+    t->dir = 0;
+    return 0;
+  case NI_FLUSH:
+    all_void(t->m);
+    t->dir = 0;
+    return 0;
+  default:
+    return -EPROTO;
+  }
+}
+
+/* The counters of all files told of, before the programs' queue is emptied: a change in it makes them old. */
+static int read_gens(struct hub *h, struct rbuf r, uint32_t *gens)
+{
+  uint32_t n = 0;
+  struct wire_attr a;
+  struct told o;
+  while (r.at < r.end && !r.bad) {
+    unsigned item = *r.at++;
+    if (item == NI_DIR || item == NI_IN) {
+      get_u64(&r);
+      get_u64(&r);
+    } else if (item == NI_SELF) {
+      get_attr(&r, &a);
+    } else if (item == NI_ABSENT || item == NI_UNKNOWN) {
+      get_name(&r, &o);
+    } else if (item == NI_ENTRY) {
+      if (get_entry(&r, &o) || n == FRAME_ENTRIES)
+        return -EPROTO;
+      gens[n++] = __atomic_load_n(&h->s->gens[file_gen(o.attr.dev, o.attr.ino)], __ATOMIC_SEQ_CST);
+    }
+  }
+  return r.bad ? -EPROTO : (int)n;
+}
+
+int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  static uint32_t gens[FRAME_ENTRIES];
+  struct rbuf r = {body, body + n, false};
+  int entries = read_gens(h, r, gens);
+  if (entries < 0)
+    return entries;
+  bool drained = !entries || pump(h);
+  struct taking t = {.h = h, .m = memory(h),   .ack = f->ack, .drained = drained, .gens = gens};
+  while (r.at < r.end) {
+    unsigned item = *r.at++;
+    int err = take_item(&t, item, &r);
+    if (err)
+      return err;
+  }
+  return 0;
+}
