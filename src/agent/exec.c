@@ -35,6 +35,8 @@ void exec_plan_drop(struct exec_plan *plan)
   plan->page = 0;
 }
 
+static const char set_id_why[] = "a set-id program; those cannot run in a session";
+
 /* A set-id program would have to change identity, which a session does not do. */
 static int set_id_check(int fd, const char **why)
 {
@@ -48,7 +50,7 @@ static int set_id_check(int fd, const char **why)
   bool sgid = (st.mode & S_ISGID) && (st.mode & S_IXGRP) && st.gid != (uint32_t)sys0(SYS_getegid) && sys0(SYS_geteuid);
   if (!suid && !sgid)
     return 0;
-  *why = "a set-id program; those cannot run in a session";
+  *why = set_id_why;
   return -EPERM;
 }
 
@@ -191,6 +193,8 @@ int exec_plan(struct call *c, int dirfd, const char *path, int flags, struct exe
   long r = plan_name(name, dirfd, path, flags);
   if (!r)
     r = plan_open(c, dirfd, path, flags, plan);
+  if (r == -EPERM) /* of the slave's; ours are looked at later */
+    *why = set_id_why;
   if (!r)
     r = plan_script(c, name, plan, why, 0);
   if (!r && plan->nlead && closes_before(dirfd, path, name))
