@@ -379,7 +379,7 @@ static long reply(struct req *q)
   return s->result;
 }
 
-long req_call(struct req *q, bool blocking)
+static long ask(struct req *q, bool blocking, int fd)
 {
   if (finish(q))
     return q->err;
@@ -387,10 +387,20 @@ long req_call(struct req *q, bool blocking)
     return -ERESTART_CALL;
   struct slot *s = slot_need(q->t);
   __atomic_store_n(&s->state, SLOT_WAITING, __ATOMIC_RELEASE);
-  transmit(q, F_CALL, -1);
+  transmit(q, F_CALL, fd);
   count(N_WAITED);
   slot_wait(q, blocking);
   return reply(q);
+}
+
+long req_call(struct req *q, bool blocking)
+{
+  return ask(q, blocking, -1);
+}
+
+long req_call_fd(struct req *q, int fd)
+{
+  return ask(q, false, fd);
 }
 
 void call_bind(struct proc *p)

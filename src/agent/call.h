@@ -32,6 +32,8 @@ int req_data(struct req *q, const void *user, uint32_t n);         /* program me
    confirmed that nothing was done; a true result wins. Others are waited for without interruption. Returns the
    slave's result, or -errno. Counts N_WAITED. */
 long req_call(struct req *q, bool blocking);
+/* The same, with a descriptor that goes along. */
+long req_call_fd(struct req *q, int fd);
 /* Sends without waiting; 0 or -errno of building it. Counts N_POSTED. fd >= 0 goes along. */
 long req_post(struct req *q, int fd);
 /* The same for what only the hub hears: it is no call, and nothing of it crosses the stream. */

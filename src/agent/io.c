@@ -125,8 +125,7 @@ static void spans_advance(struct spans *sp, uint64_t n)
   sp->left -= n;
 }
 
-/* Spreads `n' bytes over the program's memory; how many went, or -EFAULT if none did. */
-static long spans_out(struct spans *sp, const uint8_t *from, uint64_t n)
+long spans_out(struct spans *sp, const uint8_t *from, uint64_t n)
 {
   uint64_t done = 0;
   while (done < n) {
@@ -344,8 +343,10 @@ long file_read(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
     return -EISDIR;
   if (f->s->kind == K_NULL || !sp->left)
     return 0;
+  if (is_stream(f->s) && off != OWN_OFFSET)
+    return -ESPIPE;
   if (is_stream(f->s))
-    return off == OWN_OFFSET ? read_stream(c, f, sp) : -ESPIPE;
+    return f->s->kind == K_NOTIFY ? notify_read(c, f, sp) : read_stream(c, f, sp);
   if (f->s->kind == K_CHR)
     return read_chunk(c, f, sp, off, true);
   if (off == OWN_OFFSET && !f->s->offset_remote)

@@ -27,7 +27,7 @@ struct rfile {
 bool file_of(struct call *c, int fd, struct rfile *f);
 static inline bool is_stream(const struct hstate *s)
 {
-  return s->kind == K_STREAM || s->kind == K_TTY;
+  return s->kind == K_STREAM || s->kind == K_TTY || s->kind == K_NOTIFY;
 }
 static inline bool has_offset(const struct hstate *s)
 {
@@ -103,6 +103,11 @@ enum prepared epoll_prepare(struct call *c, bool at_once);
 
 /* map.c: reads the session's copy of a whole watched file into the program's memory: bytes, or -errno. */
 long contents_read(struct call *c, const struct rfile *f, void *to, uint64_t n, uint64_t off);
+/* Spreads `n' bytes over the program's memory; how many went, or -EFAULT if none did. */
+long spans_out(struct spans *sp, const uint8_t *from, uint64_t n);
+/* inotify.c: events of an instance; bytes, or -errno. And FIONREAD of one. */
+long notify_read(struct call *c, struct rfile *f, struct spans *sp);
+long notify_waiting(struct call *c, struct rfile *f);
 /* locks.c: one of fcntl's record lock commands */
 long locks_fcntl(struct call *c, struct rfile *f, int cmd);
 

@@ -147,6 +147,8 @@ static long remote_ioctl(struct call *c, struct rfile *f, uint32_t nr)
     return set_nonblock(c, f);
   if (nr == FIONREAD && f->s->kind == K_REG)
     return bytes_left(c, f);
+  if (nr == FIONREAD && f->s->kind == K_NOTIFY)
+    return notify_waiting(c, f);
   const struct request *known = request_of(nr);
   return known && known->on & on_of(f->s) ? ask(c, f, known) : -ENOTTY;
 }

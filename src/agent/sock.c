@@ -1,6 +1,6 @@
 /*
- * Sockets and watches of the master's kernel, where they meet descriptors, paths and ids of the slave: descriptors and
- * ids in messages, who is at the other end, unix socket names, inotify. Sockets themselves are local and pass.
+ * Sockets of the master's kernel, where they meet descriptors, paths and ids of the slave: descriptors and
+ * ids in messages, who is at the other end, unix socket names. Sockets themselves are local and pass.
  */
 #include "agent/io.h"
 
@@ -10,7 +10,6 @@
 #define SCM_CREDENTIALS 2
 #define SO_PEERCRED 17
 #define SO_PEERGROUPS 59
-#define IN_DONT_FOLLOW 0x02000000
 #define CONTROL_MAX 65536u
 #define IDS_CONTROL_MAX 2048 /* as many descriptors as a message may carry, and ids */
 #define MESSAGES_MAX 1024u   /* the kernel's bound of one sendmmsg */
@@ -289,20 +288,4 @@ long a_connect(struct call *c)
     return -ENOTSOCK;
   long r = lead_name(c, sun, -ECONNREFUSED);
   return r < 0 ? r : pass(c);
-}
-
-/* ---- inotify ---- */
-
-/* A file of the slave cannot be watched from here: the error that makes programs look for themselves. */
-long a_inotify_add_watch(struct call *c)
-{
-  struct at at;
-  if (standalone())
-    return pass(c);
-  long r = route(c, AT_FDCWD, (void *)c->a[1], c->a[2] & IN_DONT_FOLLOW ? AT_SYMLINK_NOFOLLOW : 0, &at, 0);
-  if (r < 0)
-    return r;
-  if (!at.local)
-    return -ENOSPC;
-  return pass(c);
 }

@@ -255,6 +255,7 @@ static void hstate_clear(struct hstate *s)
   s->snap = SNAP_NONE;
   s->offset_remote = 0;
   s->window_waiters = 0;
+  s->notes = 0;
   s->sync = 0;
   s->sent = s->written = 0;
   s->ready = s->armed = 0;
@@ -380,7 +381,7 @@ static long place_stream(struct call *c, struct handle h, int cloexec)
 long handle_place(struct call *c, struct handle h, int cloexec)
 {
   uint32_t kind = hstate(h)->kind;
-  long fd = kind == K_STREAM || kind == K_TTY ? place_stream(c, h, cloexec) : place_file(c, h, cloexec);
+  long fd = kind == K_STREAM || kind == K_TTY || kind == K_NOTIFY ? place_stream(c, h, cloexec) : place_file(c, h, cloexec);
   if (fd < 0)
     handle_close(c->t, h);
   else

@@ -51,7 +51,7 @@ static struct file *file_new(struct hub *h, uint32_t handle, uint32_t ctx)
   struct file *f = calloc(1, sizeof *f);
   if (!f)
     return 0;
-  *f = (struct file){.handle = handle, .ctx = ctx, .wd = -1, .sock = -1};
+  *f = (struct file){.handle = handle, .ctx = ctx, .wd = -1, .sock = -1, .notes = -1};
   h->files[i] = f;
   return f;
 }
@@ -100,6 +100,30 @@ int file_opening(struct hub *h, const struct message *m)
   f->path = name_of(h, base, path, n);
   h->calls[m->f.tag].handle = f->handle;
   return 0;
+}
+
+/* flags, handle */
+int file_making(struct hub *h, const struct message *m)
+{
+  struct rbuf r = {m->body + 8, m->body + m->n, false};
+  uint64_t handle = get_u64(&r);
+  if (handle >= H_NONE || HANDLE_INDEX(handle) < H_FIRST)
+    return -EPROTO;
+  struct file *f = file_new(h, (uint32_t)handle, m->f.ctx);
+  if (!f)
+    return -EPROTO;
+  f->kind = K_NOTIFY;
+  h->calls[m->f.tag].handle = f->handle;
+  return 0;
+}
+
+void file_made(struct hub *h, uint32_t handle, int64_t result)
+{
+  struct file *f = file_at(h, handle);
+  if (f && result < 0)
+    file_forget(h, f, 0);
+  else if (f)
+    f->answered = true;
 }
 
 void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *body, uint32_t n)
@@ -250,6 +274,8 @@ void file_forget(struct hub *h, struct file *f, uint64_t close_seq)
     wd_forget(h, f);
   if (f->sock >= 0)
     close(f->sock);
+  if (f->notes >= 0)
+    close(f->notes);
   unlink_closing(h, f);
   collect_late(h, f);
   uint32_t handle = f->handle;

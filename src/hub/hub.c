@@ -301,6 +301,8 @@ static void turn(struct hub *h)
       stream_read(h);
     if (src == SRC_SIGNAL)
       take_signal(h);
+    if (src == SRC_NOTES)
+      notes_ready(h, (uint32_t)e[i].data.u64);
     if (src == SRC_PROCESS)
       proc_ended(h, (pid_t)(uint32_t)e[i].data.u64);
     if (src == SRC_COMMAND)

@@ -59,6 +59,7 @@ struct file {
   bool had_late, told_late; /* a posted call on it failed; the program has been told */
   uint32_t kind, flags;
   uint64_t dev, ino;
+  int notes;    /* inotify: our own instance, for files of the master; -1 */
   int wd, sock; /* the placeholder: its inotify watch, or our end of the pair; -1 */
   char *path;   /* as it was opened, for people */
   struct file *next_wd, *next_closing;
@@ -140,7 +141,7 @@ struct hub {
 };
 
 /* Where an event comes from, in the high half of epoll's data. */
-enum source { SRC_REQUEST, SRC_IN, SRC_OUT, SRC_INOTIFY, SRC_ENDS, SRC_PROCESS, SRC_COMMAND, SRC_SIGNAL };
+enum source { SRC_REQUEST, SRC_IN, SRC_OUT, SRC_INOTIFY, SRC_ENDS, SRC_PROCESS, SRC_COMMAND, SRC_SIGNAL, SRC_NOTES };
 int hub_watch(struct hub *h, int fd, uint32_t events, enum source src, uint32_t value);
 
 /* ---- stream.c ---- */
@@ -185,6 +186,9 @@ struct file *file_at(struct hub *h, uint32_t handle); /* 0 if there is none */
 struct file *file_fixed(struct hub *h, uint32_t handle, uint32_t kind, uint32_t flags, uint64_t dev, uint64_t ino);
 /* 0 or -EPROTO */
 int file_opening(struct hub *h, const struct message *m);
+/* The same of what has a number but no file: inotify_init1. */
+int file_making(struct hub *h, const struct message *m);
+void file_made(struct hub *h, uint32_t handle, int64_t result);
 void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *body, uint32_t n);
 /* A close has been passed on with that number, or (0) it was never opened. */
 void file_forget(struct hub *h, struct file *f, uint64_t close_seq);
@@ -201,6 +205,14 @@ void files_wake_all(struct hub *h);
 int file_take_late(struct hub *h, const struct file *f); /* -errno once, or 0 */
 /* Everything that stayed unreported moves to h->late. */
 void files_collect_late(struct hub *h);
+
+/* ---- inotify.c ---- */
+int notes_watch(struct hub *h, const struct message *m);   /* W_WATCH; 0 or -EPROTO */
+int notes_unwatch(struct hub *h, const struct message *m); /* W_UNWATCH */
+int notes_events(struct hub *h, const struct message *m);  /* W_EVENTS */
+/* A W_POLL passes: true if it has been answered and the slave need not hear of it. */
+bool notes_poll(struct hub *h, const struct message *m);
+void notes_ready(struct hub *h, uint32_t handle);
 
 /* ---- proc.c ---- */
 void proc_bind(struct hub *h, const struct message *m);

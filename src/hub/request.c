@@ -64,6 +64,9 @@ static const char *args_of(uint16_t op)
   case W_POLL:
   case W_PLACE:
   case W_MAPFD:
+  case W_WATCH:
+  case W_UNWATCH:
+  case W_EVENTS:
     return "HI";
   case W_FLUSH:
   case W_UNLOCK:
@@ -169,6 +172,8 @@ static int note_before(struct hub *h, const struct message *m)
     note_lock(h, m);
   if (m->f.op == OP_openat)
     return m->f.type == F_CALL ? file_opening(h, m) : -EPROTO;
+  if (m->f.op == OP_inotify_init1)
+    return m->f.type == F_CALL ? file_making(h, m) : -EPROTO;
   return 0;
 }
 
@@ -244,6 +249,14 @@ static int own_op(struct hub *h, struct message *m)
     return store_flush_call(h, m);
   case W_TRACE:
     return trace(h, m);
+  case W_WATCH:
+    return notes_watch(h, m);
+  case W_UNWATCH:
+    return notes_unwatch(h, m);
+  case W_EVENTS:
+    return notes_events(h, m);
+  case W_POLL:
+    return notes_poll(h, m) ? 0 : relay(h, m);
   default:
     return relay(h, m);
   }

@@ -168,6 +168,8 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
     return -EPROTO;
   if (c->op == OP_openat)
     file_opened(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result, body, n);
+  if (c->op == OP_inotify_init1)
+    file_made(h, c->handle, f->result);
   uint32_t gen = reply_gen(h, c, f, body, n);
   c->active = false;
   if (!c->orphan) {
@@ -176,7 +178,7 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   }
   c->orphan = false;
   slot_free(h, f->tag);
-  if (c->op == OP_openat)
+  if (c->op == OP_openat || c->op == OP_inotify_init1)
     files_of_dead(h, c->ctx);
   return 0;
 }

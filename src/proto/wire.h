@@ -86,6 +86,10 @@ enum wire_op {
   W_TRACE,       /* agent to hub, POST: body: text */
   W_UNLOCK,      /* POST: "II" dev, ino: process context `ctx' lets go of its POSIX record locks on that file (0, 0: on
                     all files) */
+  W_WATCH,       /* agent to hub, CALL + FF_FD: "HI" inotify handle, mask: watch the local file that comes with this. wd */
+  W_UNWATCH,     /* agent to hub, CALL: "HI" inotify handle, wd of W_WATCH */
+  W_EVENTS,      /* agent to hub, CALL: "HI" inotify handle, room: events of local files, a buffer; how many bytes. Room
+                    0: how many wait */
 };
 
 /* Handles: chosen by the master. index in the low 20 bits, generation above; the whole number must match. */
@@ -103,7 +107,7 @@ enum fixed_handle {
 };
 
 /* What a handle leads to; in openat's reply and in the facts about 0 to 2. */
-enum file_kind { K_NONE, K_REG, K_DIR, K_TTY, K_STREAM /* pipe, FIFO, socket */, K_CHR, K_BLK, K_NULL /* /dev/null */, K_PATH /* O_PATH */ };
+enum file_kind { K_NONE, K_REG, K_DIR, K_TTY, K_STREAM /* pipe, FIFO, socket */, K_CHR, K_BLK, K_NULL /* /dev/null */, K_PATH /* O_PATH */, K_NOTIFY /* inotify */ };
 
 /* Facts: each a 2-byte number, a 4-byte length, then the value; unknown ones are skipped. Integers are 8 bytes. */
 enum wire_fact {

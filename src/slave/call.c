@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -55,6 +56,8 @@ static const struct act acts[WIRE_MAX] = {
     [OP_sync_file_range] = {do_slow, 0},
     [OP_sync] = {do_slow, 0},
     [OP_flock] = {do_flock, 0},
+    [OP_inotify_init1] = {do_inotify_init, 0},
+    [OP_inotify_add_watch] = {do_inotify_add, 0},
     [OP_setxattr] = {call_plain, HOW_OBJECT},
     [OP_lsetxattr] = {call_plain, HOW_OBJECT},
     [OP_getxattr] = {call_plain, HOW_OBJECT},
@@ -193,6 +196,8 @@ static int decode(struct call *c, const uint8_t *body, uint32_t n)
 static bool follows(const struct call *c, unsigned which)
 {
   int traits = c->row->traits;
+  if (c->row->wire == OP_inotify_add_watch)
+    return !(c->a[2] & IN_DONT_FOLLOW);
   if (which && traits & (NOFOLLOW2 | NOFOLLOW))
     return false;
   if (TRAIT_NOFOLLOW_REG(traits) >= 0)

@@ -193,6 +193,8 @@ int64_t clock_shift(void);
 /* Whether less is free than what may be under way at any time; file.c looks as the session opens and writes. */
 bool space_tight(void);
 int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_attr *a);
+/* inotify.c */
+do_fn do_inotify_init, do_inotify_add;
 /* locks.c: record locks, POSIX ones of process context `ctx' and those of descriptions; lk: type, whence, start, len,
    pid. CALL_DEFER: it would have to wait, and may not. */
 long lock_call(uint32_t ctx, struct handle *h, int cmd, bool may_wait, int64_t lk[5]);
