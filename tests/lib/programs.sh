@@ -1,13 +1,13 @@
 # Sourced by the scripts that try everyday programs; see e2e.sh.
 #
-# every CMD...: runs CMD natively on `there', then with that host's programs and with the caller's (--programs=here) by
-# nexec; and without a slave, with and without rewriting. Each run starts in ~/work as `fill' made it. Output, errors,
-# status and the tree left must be those of the native run.
+# every CMD...: runs CMD natively on `there', then in each of MODES: by nexec with that host's programs (there) and with
+# the caller's (here), and without a slave, with rewriting (agent) and without (trap). Each run starts in ~/work as
+# `fill' made it. Output, errors, status and the tree left must be those of the native run.
 
 . /opt/fsyscall/src/tests/lib/e2e.sh
 
 mkdir -p ~/work
-: "${MODES:=there here agent trap}"
+: "${MODES:=there here trap}"
 
 # run_as MODE CMD...
 run_as() {
