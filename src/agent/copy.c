@@ -1,14 +1,17 @@
 /*
  * Copying between two descriptors by one call: sendfile, splice, tee, vmsplice, copy_file_range. With two local ends
- * the kernel does it. sendfile, splice and vmsplice with an end on the slave are done as a read and a write, one piece
- * at a time. copy_file_range and tee are refused there, as between file systems: every caller has another way.
+ * the kernel does it. Between two files of the slave, copy_file_range and sendfile are done there, and no contents come
+ * here. sendfile, splice and vmsplice with an end on the slave are otherwise done as a read and a write, one piece at a
+ * time. copy_file_range between the hosts and tee are refused, as between file systems: every caller has another way.
  */
 #include <asm/poll.h>
 #include <linux/fs.h>
+#include <linux/stat.h>
 
 #include "agent/io.h"
 
 #define PIECE (64ul << 10)
+#define COPY_PIECE (64ul << 20) /* at most so much is copied on the slave before a signal is noticed */
 #define SPLICE_F_NONBLOCK 2
 
 /* One end of a copy: remote or local, with an offset of the program's or its own. */
@@ -128,6 +131,73 @@ static bool is_remote(struct call *c, int fd)
   return file_of(c, fd, &f);
 }
 
+/* ---- from one file of the slave to another ---- */
+
+/* Where an end stands: an offset for the slave, or OWN_OFFSET if only the slave knows. */
+static uint64_t end_place(const struct end *e)
+{
+  bool here = e->off == OWN_OFFSET && !e->f.s->offset_remote && has_offset(e->f.s);
+  return here ? (uint64_t)sys3(__NR_lseek, e->f.fd, 0, SEEK_CUR) : e->off;
+}
+
+/* As in the kernel, which locks neither offset: it is read before and set behind. */
+static void end_copied(struct end *e, uint64_t place, long n)
+{
+  end_moved(e, n);
+  if (!e->user && place != OWN_OFFSET)
+    sys3(__NR_lseek, e->f.fd, place + (uint64_t)n, SEEK_SET);
+}
+
+static long copy_piece(struct call *c, struct end *from, struct end *to, uint64_t n)
+{
+  struct req q;
+  uint64_t in = end_place(from), out = end_place(to);
+  req_start(&q, c->t, ROW(copy_file_range));
+  req_handle(&q, from->f.h);
+  req_u64(&q, in);
+  req_handle(&q, to->f.h);
+  req_u64(&q, out);
+  req_u64(&q, n);
+  req_u64(&q, 0);
+  c->where = N_WAITED;
+  long r = req_call(&q, false);
+  if (r <= 0)
+    return r;
+  end_copied(from, in, r);
+  end_copied(to, out, r);
+  file_changed(to->f.s);
+  return r;
+}
+
+static long copy_there(struct call *c, struct end *from, struct end *to, uint64_t n)
+{
+  uint64_t done = 0;
+  long r = late_error(to->f.s);
+  if (r == 0 && n && may_write(to->f.s))
+    r = file_bound(c, &to->f, to->off, &n);
+  if (r < 0)
+    return r;
+  do {
+    r = copy_piece(c, from, to, n - done < COPY_PIECE ? n - done : COPY_PIECE);
+    done += r > 0 ? (uint64_t)r : 0;
+  } while (r > 0 && done < n && !c->t->pending);
+  return done ? (long)done : r;
+}
+
+/* ---- handlers ---- */
+
+static bool both_files(const struct end *a, const struct end *b)
+{
+  return a->remote && b->remote && a->f.s->kind == K_REG && b->f.s->kind == K_REG;
+}
+
+/* Nothing is sent or spliced to what is written at its end only. */
+static bool appends(const struct end *e)
+{
+  long flags = e->remote ? (long)e->f.s->flags : sys3(__NR_fcntl, e->f.fd, F_GETFL, 0);
+  return flags >= 0 && flags & O_APPEND;
+}
+
 /* sendfile(out, in, offset, count) */
 long a_sendfile(struct call *c)
 {
@@ -138,13 +208,19 @@ long a_sendfile(struct call *c)
   if (r < 0)
     return r;
   end_open(c, &to, (int)c->a[0], 0);
-  if (from.remote && !has_offset(from.f.s))
+  if ((from.remote && !has_offset(from.f.s)) || appends(&to))
     return -EINVAL;
   if (from.remote && from.off == OWN_OFFSET && read_is_native(&from.f) && !to.remote) {
     c->where = N_MEMORY;
     return pass(c); /* the placeholder holds the contents, and the kernel moves its offset */
   }
-  return move(c, &from, &to, c->a[3] < IO_MAX ? c->a[3] : IO_MAX);
+  uint64_t n = c->a[3] < IO_MAX ? c->a[3] : IO_MAX;
+  if (both_files(&from, &to) && n > PIECE) { /* what it does not copy, like files of /proc, is read and written */
+    r = copy_there(c, &from, &to, n);
+    if (r > 0)
+      return end_store(&from) < 0 ? -EFAULT : r;
+  }
+  return move(c, &from, &to, n);
 }
 
 /* Is the local descriptor a pipe? */
@@ -189,6 +265,8 @@ long a_splice(struct call *c)
     return -EINVAL;
   if ((in && from.user) || (out && to.user))
     return -ESPIPE;
+  if (appends(&to))
+    return -EINVAL;
   long room = room_of(c, &to, c->a[5] & SPLICE_F_NONBLOCK);
   if (room < 0)
     return room;
@@ -214,10 +292,36 @@ long a_vmsplice(struct call *c)
   return may_write(f.s) ? a_writev(c) : a_readv(c);
 }
 
+/* An end here, the other there: what the kernel would say of the one here. */
+static long not_between(const struct end *here, unsigned long flags)
+{
+  struct stat_k st;
+  long r = sys2(__NR_fstat, here->f.fd, &st);
+  return r < 0 ? r : S_ISDIR(st.mode) ? -EISDIR : flags || !S_ISREG(st.mode) ? -EINVAL : -EXDEV;
+}
+
+/* What the kernel says of an offset that is negative. */
+static long wrong_offset(const struct end *e, uint64_t n)
+{
+  return e->user && e->off + n < e->off ? -EOVERFLOW : -EINVAL;
+}
+
 /* copy_file_range(in, off_in, out, off_out, len, flags) */
 long a_copy_file_range(struct call *c)
 {
+  struct end from, to;
   if (!is_remote(c, (int)c->a[0]) && !is_remote(c, (int)c->a[2]))
     return pass(c);
-  return c->a[5] ? -EINVAL : -EXDEV;
+  long r = end_open(c, &from, (int)c->a[0], c->a[1]);
+  long r2 = end_open(c, &to, (int)c->a[2], c->a[3]);
+  if (!from.remote || !to.remote)
+    return not_between(from.remote ? &to : &from, c->a[5]);
+  if (r == -EFAULT || r2 == -EFAULT)
+    return -EFAULT;
+  if (r < 0 || r2 < 0 || c->a[5])
+    return c->a[5] ? -EINVAL : wrong_offset(r < 0 ? &from : &to, c->a[4]);
+  r = copy_there(c, &from, &to, c->a[4] < IO_MAX ? c->a[4] : IO_MAX);
+  if (r > 0 && (end_store(&from) < 0 || end_store(&to) < 0))
+    return -EFAULT;
+  return r;
 }

@@ -416,8 +416,7 @@ static uint64_t size_limit(void)
   return lim.rlim_cur;
 }
 
-/* Cuts the transfer at RLIMIT_FSIZE. 0 or -EFBIG, after the signal. */
-static long bound_size(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+long file_bound(struct call *c, struct rfile *f, uint64_t off, uint64_t *n)
 {
   uint64_t limit = size_limit();
   if (limit == RLIM64_INFINITY || f->s->kind != K_REG)
@@ -429,8 +428,8 @@ static long bound_size(struct call *c, struct rfile *f, struct spans *sp, uint64
     raise_signal(c, SIGNAL_FSIZE);
     return -EFBIG;
   }
-  if (sp->left > limit - (uint64_t)begin)
-    sp->left = limit - (uint64_t)begin;
+  if (*n > limit - (uint64_t)begin)
+    *n = limit - (uint64_t)begin;
   return 0;
 }
 
@@ -450,7 +449,7 @@ static long write_regular(struct call *c, struct rfile *f, struct spans *sp, uin
 {
   long r = late_error(f->s);
   if (r == 0)
-    r = bound_size(c, f, sp, off);
+    r = file_bound(c, f, off, &sp->left);
   if (r < 0)
     return r;
   if (off == OWN_OFFSET && f->s->flags & O_APPEND)

@@ -231,6 +231,7 @@ void store_flush(struct hub *h, struct store *st);
 int store_flush_call(struct hub *h, const struct message *m); /* W_FLUSH */
 void store_written(struct store *st, uint64_t offset, const void *data, uint32_t n);
 void store_resized(struct store *st, uint64_t size);
+bool store_shared(const struct store *st); /* a program may have a shared mapping */
 bool store_needs(struct hub *h, const struct file *f); /* it writes through this handle */
 bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* false: not its tag */
 bool store_event(struct hub *h, int wd);

@@ -16,6 +16,7 @@
 
 #define BATCH_MAX 4096
 #define BATCH_BYTES (4u << 20)
+#define COPY_TO 16 /* where copy_file_range names the file it writes to */
 
 struct batch {
   struct message *m;
@@ -91,6 +92,7 @@ static bool changes(uint16_t op, const struct message *m)
   case OP_pwrite64:
   case OP_ftruncate:
   case OP_fallocate:
+  case OP_copy_file_range:
   case OP_fchmod:
   case OP_fchown:
   case OP_fchownat:
@@ -155,14 +157,27 @@ static void note_lock(struct hub *h, const struct message *m)
     procs_unlock_dead(h);
 }
 
+static uint32_t changed_at(const struct message *m)
+{
+  return m->f.op == OP_copy_file_range ? COPY_TO : 0;
+}
+
 static void note_change(struct hub *h, const struct message *m, uint64_t seq)
 {
-  struct file *f = m->n >= 8 ? file_at(h, (uint32_t)int_at(m, 0)) : 0;
+  struct file *f = m->n >= changed_at(m) + 8 ? file_at(h, (uint32_t)int_at(m, changed_at(m))) : 0;
   if (!f || !f->known || !changes(m->f.op, m))
     return;
   uint32_t gen = file_gen(f->dev, f->ino);
   h->gen_seq[gen] = seq;
   __atomic_fetch_add(&h->s->gens[gen], 1, __ATOMIC_SEQ_CST);
+}
+
+/* What is copied on the slave would be missing in the mappings of the file here: it has to come by. */
+static bool copy_unseen(struct hub *h, const struct message *m)
+{
+  struct file *f = m->f.op == OP_copy_file_range ? file_at(h, (uint32_t)int_at(m, COPY_TO)) : 0;
+  struct store *st = f ? store_of(h, f) : 0;
+  return st && store_shared(st);
 }
 
 static int note_before(struct hub *h, const struct message *m)
@@ -198,9 +213,10 @@ static int relay(struct hub *h, const struct message *m)
   struct pending *c = &h->calls[m->f.tag];
   if (!args || (call && c->active) || body_check(args, m->body, m->n))
     return -EPROTO;
-  if (h->out < 0) {
+  int refused = h->out < 0 ? -ENOSYS : copy_unseen(h, m) ? -EXDEV : 0;
+  if (refused) {
     if (call)
-      slot_fail(h, m->f.tag, -ENOSYS);
+      slot_fail(h, m->f.tag, refused);
     return 0;
   }
   if (call)

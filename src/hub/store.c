@@ -85,6 +85,11 @@ struct store *store_of(struct hub *h, const struct file *f)
   return h->stores && f->known ? find(h, f->dev, f->ino) : 0;
 }
 
+bool store_shared(const struct store *st)
+{
+  return st->shared;
+}
+
 bool store_needs(struct hub *h, const struct file *f)
 {
   const struct store *st = f->known && !h->over ? *file_bucket(h, f->dev, f->ino) : 0;

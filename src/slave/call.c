@@ -68,6 +68,7 @@ static const struct act acts[WIRE_MAX] = {
     [OP_lremovexattr] = {call_plain, HOW_OBJECT},
     [OP_ioctl] = {do_ioctl, 0},
     [OP_fcntl] = {do_fcntl, 0},
+    [OP_copy_file_range] = {do_copy_file_range, 0},
 };
 static const struct act plain = {call_plain, 0};
 

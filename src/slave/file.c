@@ -18,6 +18,7 @@
 
 #define ATTR_ALL 0xfff /* basic attributes and time of birth */
 #define OWN_OFFSET UINT64_MAX
+#define COPY_AT_ONCE (1u << 20)
 
 /* ---- open ---- */
 
@@ -331,4 +332,18 @@ long do_write(struct call *c)
 long do_pwrite(struct call *c)
 {
   return write_at(c, c->a[3]);
+}
+
+/* Offsets of OWN_OFFSET are the descriptors' own. What is more than a moment's work is not done on the main thread. */
+long do_copy_file_range(struct call *c)
+{
+  int64_t in = (int64_t)c->a[1], out = (int64_t)c->a[3];
+  if (c->asked && !c->worker && c->a[4] > COPY_AT_ONCE)
+    return CALL_DEFER;
+  c->a[1] = c->a[1] == OWN_OFFSET ? 0 : (uintptr_t)&in;
+  c->a[3] = c->a[3] == OWN_OFFSET ? 0 : (uintptr_t)&out;
+  long r = sys(c->nr, c->a);
+  if (r > 0)
+    space_used(c->h[1]->fd, (uint32_t)r);
+  return r;
 }

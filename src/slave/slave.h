@@ -185,7 +185,7 @@ int call_object(struct call *c, bool follow);
 
 /* call.c, file.c, control.c: calls with functions of their own */
 do_fn do_openat, do_read, do_pread, do_write, do_pwrite, do_close, do_fstat, do_statx, do_getdents, do_readlinkat,
-    do_linkat, do_utimensat, do_faccessat2, do_fchmodat2, do_slow, do_flock, do_ioctl, do_fcntl;
+    do_linkat, do_utimensat, do_faccessat2, do_fchmodat2, do_slow, do_flock, do_ioctl, do_fcntl, do_copy_file_range;
 /* attr.c */
 /* A hook for tests: seconds by which this slave's clock pretends to be ahead ($FSLAVE_CLOCK_SHIFT), in what it tells of
    its clock and of files' times, and in times it is given. */
