@@ -10,6 +10,7 @@
 #include <linux/fcntl.h>
 #include <linux/memfd.h>
 #include <linux/openat2.h>
+#include <linux/resource.h>
 #include <linux/stat.h>
 
 #include "agent/call.h"
@@ -104,6 +105,13 @@ long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned lo
   }
 }
 
+/* A memfd is a file, too, to RLIMIT_FSIZE: what does not fit is not kept, or the program would get SIGXFSZ for it. */
+static bool memory_fits(size_t n)
+{
+  struct rlimit64 limit;
+  return sys4(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && n <= limit.rlim_cur;
+}
+
 /* A small file's contents make its placeholder readable here; a directory's placeholder holds its path. */
 static void fill(struct opened *o, const struct at *at, int fd)
 {
@@ -115,7 +123,7 @@ static void fill(struct opened *o, const struct at *at, int fd)
     n = strlen(at->lexical);
   }
   bool contents = s->kind == K_REG && s->snap && n == o->attr.size;
-  if (!p || !(S_ISDIR(o->attr.mode) || contents))
+  if (!p || !(S_ISDIR(o->attr.mode) || contents) || !memory_fits(n))
     return;
   bool whole = n == 0 || sys4(__NR_pwrite64, fd, p, n, 0) == (long)n;
   if (whole && contents)
@@ -419,7 +427,7 @@ static void real_name(struct call *c, struct handle h, const struct at *at, char
 
 static long exec_contents(struct call *c, struct opened *o)
 {
-  if (!o->contents || o->len != o->attr.size)
+  if (!o->contents || o->len != o->attr.size || !memory_fits(o->len))
     return contents_fd(c, o->h);
   long fd = sys2(__NR_memfd_create, "exec", MFD_CLOEXEC);
   if (fd >= 0 && sys4(__NR_pwrite64, fd, o->contents, o->len, 0) != (long)o->len) {

@@ -559,7 +559,30 @@ static void case_as(void)
   show_status("exec", status);
 }
 
+static void in_child(const char *what, void (*f)(void))
+{
+  pid_t pid = fork();
+  if (pid == 0) {
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    f();
+    _exit(0);
+  }
+  wait_for(pid, what);
+}
+
 /* ---- little file size ---- */
+static void with_none(void)
+{
+  struct rlimit r = {0, 0};
+  T(setrlimit(RLIMIT_FSIZE, &r));
+  show_file("small");
+  int fd = open(".", O_RDONLY | O_DIRECTORY);
+  T(fchdir(fd));
+  T(access("small", R_OK));
+  execl("./script", "script", (char *)0);
+}
+
 static void case_fsize(void)
 {
   static char big[9000];
@@ -569,6 +592,10 @@ static void case_fsize(void)
   write(fd, big, sizeof big);
   close(fd);
   make("small", "small");
+  fd = open("script", O_WRONLY | O_CREAT, 0700);
+  dprintf(fd, "#!/bin/sh\n: %.2000s\nread x < small; echo $x\n", big);
+  close(fd);
+  in_child("no size at all", with_none);
   T(setrlimit(RLIMIT_FSIZE, &r));
   show_file("small");
   fd = open("big", O_RDONLY);
@@ -643,18 +670,6 @@ static void case_ignores(void)
   sigaction(SIGSYS, 0, &old);
   YES(old.sa_handler == SIG_IGN);
   T(raise(SIGSYS));
-}
-
-static void in_child(const char *what, void (*f)(void))
-{
-  pid_t pid = fork();
-  if (pid == 0) {
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
-    f();
-    _exit(0);
-  }
-  wait_for(pid, what);
 }
 
 /* ---- a program's own filters ---- */
@@ -897,6 +912,7 @@ static const struct {
 int main(int argc, char **argv)
 {
   (void)argc;
+  signal(SIGXFSZ, SIG_DFL);
   readlink("/proc/self/exe", self, sizeof self - 1);
   for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
     if (argv[1] && !strcmp(argv[1], cases[i].name)) {
