@@ -275,6 +275,7 @@ static void command_start(struct start *s)
 {
   const char *name = s->carry->execfn, *why = 0;
   char line[4600];
+  sys5(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0); /* fmaster's, which finds us by our name from here on */
   filter_install();
   call_bind(s->t->proc);
   count(N_PROCESSES);

@@ -241,6 +241,8 @@ static void read_options(struct options *o, int argc, char **argv)
   o->argv = argv + optind;
   if (!o->argv[0] && !o->login)
     wrong("no PROGRAM", "nothing to do");
+  if (!o->standalone && (fcntl(o->in, F_GETFD) < 0 || fcntl(o->out, F_GETFD) < 0))
+    wrong("--fds", "not open");
   if (!o->id && getrandom(&o->id, sizeof o->id, 0) != sizeof o->id)
     wrong("no random numbers", strerror(errno));
 }

@@ -237,6 +237,11 @@ static void end_programs(struct hub *h)
   pump(h);
   slots_fail_all(h);
   files_wake_all(h);
+  /* It may not be the agent yet. */
+  if (h->command > 0 && h->status < 0) {
+    kill(h->command, SIGKILL);
+    waitpid(h->command, 0, 0);
+  }
   killall_session(h->o.id);
 }
 

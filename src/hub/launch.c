@@ -165,11 +165,16 @@ static void child_directory(const struct launch *l, bool here)
     child_failed(to);
 }
 
-static void child(struct hub *h, const struct launch *l, struct start *s, char **env)
+static void child(struct hub *h, const struct launch *l, struct start *s, char **env, pid_t parent)
 {
   bool here = hub_session(h)->flags & SF_STANDALONE;
   /* A process group of its own, in our session if that has no terminal: one that nobody of its session could continue
      is never stopped by SIGTSTP. */
+  if (!here) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* until it is the agent, nobody else would find it */
+    if (getppid() != parent)
+      _exit(STATUS_FAILED);
+  }
   if (!here && (getsid(0) != getppid() || setpgid(0, 0)))
     setsid();
   child_signals();
@@ -205,9 +210,9 @@ pid_t launch(struct hub *h, const struct launch *l)
   static struct start s;
   int err = prepare(h, l, &s);
   char **env = launch_environment(h, l);
-  pid_t pid = err || !env ? -1 : fork();
+  pid_t parent = getpid(), pid = err || !env ? -1 : fork();
   if (!pid)
-    child(h, l, &s, env);
+    child(h, l, &s, env, parent);
   if (pid < 0) {
     err = err ? err : env ? -errno : -ENOMEM;
     log_line("cannot start the command: %s", strerror(-err));
