@@ -135,15 +135,17 @@ long statfs_out(void *user, const struct wire_statfs *f);
 /* The attributes of an open file, from memory or in one round trip. 0 or -errno. */
 long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a);
 
-/* locks.c: POSIX record locks, which go with any close of their file */
+/* locks.c: what others mind of a close: the process's POSIX record locks go with any descriptor of their file, and with
+   the last of a description its own locks. */
 struct locked {
-  uint64_t dev, ino; /* 0, 0: nothing */
+  uint64_t dev, ino;   /* the file on which the process may hold locks; 0, 0: none */
+  struct handle place; /* whose close is to have its place; H_NONE: it does not matter */
 };
-/* The file behind a descriptor that is to be closed, if this process may hold locks on it; and letting go of them. */
+/* Of a descriptor that is to be closed; and what there is to say once it is. */
 struct locked locks_on(struct proc *p, int fd);
 void locks_drop(struct thread *t, const struct locked *l);
-/* The same for all descriptors in a range that is to be closed, both ends included. */
-void locks_drop_range(struct call *c, unsigned first, unsigned last);
+/* Of all descriptors in a range, both ends included: how many there are, the first `max' of them. */
+unsigned locks_in_range(struct proc *p, unsigned first, unsigned last, struct locked *l, unsigned max);
 /* Around an exec, which closes descriptors as well. */
 void locks_carry(struct proc *p, struct carry *carry);
 void locks_start(const struct carry *carry);

@@ -108,5 +108,6 @@ long a_flock(struct call *c)
     return pass(c);
   if (f.s->flags & O_PATH)
     return -EBADF;
+  locks_mind(f.s);
   return file_call(c, c->row, &f, (uint64_t[]){c->a[1]}, 1, !(c->a[1] & LOCK_NB));
 }

@@ -112,6 +112,8 @@ long notify_read(struct call *c, struct rfile *f, struct spans *sp);
 long notify_waiting(struct call *c, struct rfile *f);
 /* locks.c: one of fcntl's record lock commands */
 long locks_fcntl(struct call *c, struct rfile *f, int cmd);
+/* The description is about to take a lock of its own. */
+void locks_mind(struct hstate *s);
 
 /* map.c: this process has a shared mapping of the file: what is remembered of its contents may be older. */
 bool map_shows(const struct hstate *s);

@@ -4,7 +4,9 @@
  * The slave keeps them. What it cannot see happens here: a process that closes any descriptor of a file loses its POSIX
  * locks on it, though others still have that file open. Which files a process may have locked is noted in the session's
  * memory (struct proc_entry), where it outlives an exec and a fork's child begins with nothing; a note that is wrong
- * costs a needless message, never a lock. Must never: let go of a lock for a close that failed.
+ * costs a needless message, never a lock. And where others mind the last close of a description, since it held a lock
+ * or files are watched, the place of every close among the session's messages is told: the hub sees that a placeholder
+ * has gone, but not when. Must never: let go of a lock for a close that failed.
  */
 #include <linux/fs.h>
 
@@ -107,6 +109,8 @@ long locks_fcntl(struct call *c, struct rfile *f, int cmd)
     return r;
   if ((cmd == F_SETLK || cmd == F_SETLKW) && k.type != F_UNLCK)
     note(c->p, f->s);
+  if (cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW)
+    locks_mind(f->s);
   req_start(&q, c->t, ROW(fcntl));
   req_handle(&q, f->h);
   req_u64(&q, (uint64_t)cmd);
@@ -130,26 +134,47 @@ static uint64_t noted(const struct proc *p)
 
 struct locked locks_on(struct proc *p, int fd)
 {
+  struct locked l = {0, 0, {H_NONE}};
   uint64_t locks = standalone() ? 0 : noted(p);
+  uint32_t minded = __atomic_load_n(&session->minded, __ATOMIC_ACQUIRE);
   struct handle h = {H_NONE};
-  if (locks)
+  if (locks || minded)
     h = vft_remote(p, fd);
   if (h.v == H_NONE)
-    return (struct locked){0, 0};
-  const struct wire_attr *a = &hstate(h)->attr;
-  bool maybe = locks >> (file_gen(a->dev, a->ino) & 63) & 1;
-  return maybe ? (struct locked){a->dev, a->ino} : (struct locked){0, 0};
+    return l;
+  const struct hstate *s = hstate(h);
+  if (locks >> (file_gen(s->attr.dev, s->attr.ino) & 63) & 1)
+    l.dev = s->attr.dev, l.ino = s->attr.ino;
+  if (minded & MINDED_WATCHES || __atomic_load_n(&s->minded, __ATOMIC_ACQUIRE))
+    l.place = h;
+  return l;
+}
+
+static bool says_nothing(const struct locked *l)
+{
+  return !l->dev && !l->ino && l->place.v == H_NONE;
 }
 
 void locks_drop(struct thread *t, const struct locked *l)
 {
   struct req q;
-  if (!l->dev && !l->ino)
-    return;
-  req_start_op(&q, t, W_UNLOCK);
-  req_u64(&q, l->dev);
-  req_u64(&q, l->ino);
-  req_post(&q, -1);
+  if (l->dev || l->ino) {
+    req_start_op(&q, t, W_UNLOCK);
+    req_u64(&q, l->dev);
+    req_u64(&q, l->ino);
+    req_post(&q, -1);
+  }
+  if (l->place.v != H_NONE) {
+    req_start_op(&q, t, W_CLOSED);
+    req_handle(&q, l->place);
+    req_post_uncounted(&q, -1);
+  }
+}
+
+void locks_mind(struct hstate *s)
+{
+  __atomic_store_n(&s->minded, 1, __ATOMIC_RELEASE);
+  __atomic_fetch_or(&session->minded, MINDED_LOCKS, __ATOMIC_ACQ_REL);
 }
 
 static int number(const char *s)
@@ -181,24 +206,26 @@ static void each_open(struct proc *p, each_fn *each, void *arg)
 }
 
 struct range {
-  struct thread *t;
   unsigned first, last;
+  struct locked *l;
+  unsigned n, max;
 };
 
-static void drop_in_range(struct proc *p, int fd, void *arg)
+static void find_in_range(struct proc *p, int fd, void *arg)
 {
-  const struct range *r = arg;
-  if ((unsigned)fd < r->first || (unsigned)fd > r->last)
+  struct range *r = arg;
+  if ((unsigned)fd < r->first || (unsigned)fd > r->last || r->n == r->max)
     return;
-  struct locked l = locks_on(p, fd);
-  locks_drop(r->t, &l);
+  r->l[r->n] = locks_on(p, fd);
+  r->n += !says_nothing(&r->l[r->n]);
 }
 
-void locks_drop_range(struct call *c, unsigned first, unsigned last)
+unsigned locks_in_range(struct proc *p, unsigned first, unsigned last, struct locked *l, unsigned max)
 {
-  struct range r = {c->t, first, last};
-  if (!standalone() && noted(c->p))
-    each_open(c->p, drop_in_range, &r);
+  struct range r = {first, last, l, 0, max};
+  if (!standalone() && (noted(p) || __atomic_load_n(&session->minded, __ATOMIC_ACQUIRE)))
+    each_open(p, find_in_range, &r);
+  return r.n;
 }
 
 /* ---- exec ---- */
@@ -206,7 +233,7 @@ void locks_drop_range(struct call *c, unsigned first, unsigned last)
 static void carry_one(struct proc *p, int fd, void *arg)
 {
   struct carry *k = arg;
-  struct locked l = sys2(__NR_fcntl, fd, F_GETFD) == FD_CLOEXEC ? locks_on(p, fd) : (struct locked){0, 0};
+  struct locked l = locks_on(p, sys2(__NR_fcntl, fd, F_GETFD) == FD_CLOEXEC ? fd : -1);
   if ((!l.dev && !l.ino) || k->nunlock == CARRY_UNLOCK_MAX)
     return;
   k->unlock[k->nunlock].dev = l.dev;
@@ -223,7 +250,7 @@ void locks_carry(struct proc *p, struct carry *carry)
 void locks_start(const struct carry *carry)
 {
   for (uint32_t i = 0; i < carry->nunlock && i < CARRY_UNLOCK_MAX; i++) {
-    struct locked l = {carry->unlock[i].dev, carry->unlock[i].ino};
+    struct locked l = {carry->unlock[i].dev, carry->unlock[i].ino, {H_NONE}};
     locks_drop(self(), &l);
   }
 }

@@ -237,6 +237,8 @@ long a_openat2(struct call *c)
 
 /* ---- close ---- */
 
+#define LOCKED_MAX 256 /* descriptors of one close_range that others mind */
+
 static long late_of(struct proc *p, int fd)
 {
   struct handle h = vft_remote(p, fd);
@@ -260,12 +262,15 @@ static long close_part(struct call *c, unsigned first, unsigned last)
 {
   if (first > last)
     return 0;
-  if (!(c->a[2] & CLOSE_RANGE_CLOEXEC))
-    locks_drop_range(c, first, last);
+  struct locked l[LOCKED_MAX];
+  bool marks = c->a[2] & CLOSE_RANGE_CLOEXEC;
+  unsigned n = marks ? 0 : locks_in_range(c->p, first, last, l, LOCKED_MAX);
   long r = sys3(__NR_close_range, first, last, c->a[2]);
-  if (r < 0 || c->a[2] & CLOSE_RANGE_CLOEXEC)
+  if (r < 0 || marks)
     return r;
   vft_forget_range(c->p, first, last);
+  for (unsigned i = 0; i < n; i++)
+    locks_drop(c->t, &l[i]);
   return 0;
 }
 
@@ -299,7 +304,7 @@ long a_dup2(struct call *c)
   int from = (int)c->a[0], to = (int)c->a[1];
   if (fd_hidden(c->p, from) || fd_hidden(c->p, to) || (from != to && (unsigned)to >= c->p->rlim_cur))
     return -EBADF;
-  struct locked l = from == to ? (struct locked){0, 0} : locks_on(c->p, to);
+  struct locked l = locks_on(c->p, from == to ? -1 : to);
   long r = pass(c);
   if (r < 0 || from == to)
     return r;

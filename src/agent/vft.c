@@ -255,7 +255,7 @@ static void hstate_clear(struct hstate *s)
   s->snap = SNAP_NONE;
   s->offset_remote = 0;
   s->window_waiters = 0;
-  s->notes = 0;
+  s->notes = s->minded = 0;
   s->sync = 0;
   s->sent = s->written = 0;
   s->ready = s->armed = 0;

@@ -46,6 +46,7 @@ struct message {
   uint32_t n;
   int fd;    /* that came along, -1: none */
   pid_t pid; /* who sent it */
+  bool gone; /* he had ended when it was taken */
 };
 
 /* An open file description on the slave, as the hub itself has seen it made; never read from shared memory. */
@@ -56,6 +57,7 @@ struct file {
   bool placed;              /* a placeholder exists, by whose end we learn the file's */
   bool known;               /* kind, flags, dev, ino are */
   bool kept;                /* the programs' last close has come; a store still writes through it */
+  bool marked;              /* a program has told the place of a close of it */
   bool had_late, told_late; /* a posted call on it failed; the program has been told */
   uint32_t kind, flags;
   uint64_t dev, ino;
@@ -220,6 +222,8 @@ void proc_ended(struct hub *h, pid_t pid); /* seen; acted upon when all that it 
 void procs_settle(struct hub *h, bool drained);
 /* A request for a POSIX record lock has been passed on. */
 void proc_locked(struct hub *h, uint32_t ctx);
+/* The process has ended. */
+bool proc_gone(struct hub *h, pid_t pid);
 /* Who has ended holds none any more: its parent knows of the end, and may be about to lock the same. */
 void procs_unlock_dead(struct hub *h);
 

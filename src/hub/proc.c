@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -41,11 +42,22 @@ void proc_locked(struct hub *h, uint32_t ctx)
     unlock(h, ctx);
 }
 
+static bool ended(const struct process *p)
+{
+  return poll(&(struct pollfd){.fd = p->pidfd, .events = POLLIN}, 1, 0) > 0;
+}
+
+bool proc_gone(struct hub *h, pid_t pid)
+{
+  const struct process *p = *find(h, pid);
+  return p ? ended(p) : kill(pid, 0) && errno == ESRCH;
+}
+
 /* It stays in the list: what it asked for before its end may still be on its way, and is undone by settle(). */
 void procs_unlock_dead(struct hub *h)
 {
   for (struct process *p = h->processes; p; p = p->next)
-    if (p->locks && poll(&(struct pollfd){.fd = p->pidfd, .events = POLLIN}, 1, 0) > 0)
+    if (p->locks && ended(p))
       unlock(h, p->ctx);
 }
 

@@ -2,8 +2,9 @@
  * What programs send: checked against the table, remembered, passed on in the order in which the kernel queued it.
  *
  * Owns nothing but the order. A close that the kernel told us of is put behind the last message that speaks of its
- * handle and ahead of everything later: what a program does after its close finds the file closed. Must never pass on
- * a body that body_check() did not accept.
+ * handle and ahead of everything later: what a program does after its close finds the file closed. Where locks or
+ * watches make that matter, programs mark the places of their closes, and closes are looked for again before a message
+ * that depends on them. Must never pass on a body that body_check() did not accept.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -72,6 +73,8 @@ static const char *args_of(uint16_t op)
   case W_FLUSH:
   case W_UNLOCK:
     return "II";
+  case W_CLOSED:
+    return "H";
   default:
     return 0;
   }
@@ -148,12 +151,15 @@ static void note_store(struct hub *h, const struct message *m)
     store_resized(st, int_at(m, 8));
 }
 
+static bool is_lock(uint64_t cmd)
+{
+  return (cmd >= LINUX_F_GETLK && cmd <= LINUX_F_SETLKW) || (cmd >= LINUX_F_OFD_GETLK && cmd <= LINUX_F_OFD_SETLKW);
+}
+
 /* Whoever asks for a lock may have waited for the end of a process that held it. */
 static void note_lock(struct hub *h, const struct message *m)
 {
-  uint64_t cmd = int_at(m, 8);
-  bool ofd = cmd >= LINUX_F_OFD_GETLK && cmd <= LINUX_F_OFD_SETLKW;
-  if (ofd || (cmd >= LINUX_F_GETLK && cmd <= LINUX_F_SETLKW))
+  if (is_lock(int_at(m, 8)))
     procs_unlock_dead(h);
 }
 
@@ -245,6 +251,13 @@ static int trace(struct hub *h, const struct message *m)
   return 0;
 }
 
+static void mark(struct hub *h, const struct message *m)
+{
+  struct file *f = file_at(h, (uint32_t)int_at(m, 0));
+  if (f)
+    f->marked = true;
+}
+
 static int own_op(struct hub *h, struct message *m)
 {
   const char *args = args_of(m->f.op);
@@ -265,6 +278,9 @@ static int own_op(struct hub *h, struct message *m)
     return store_flush_call(h, m);
   case W_TRACE:
     return trace(h, m);
+  case W_CLOSED:
+    mark(h, m);
+    return 0;
   case W_WATCH:
     return notes_watch(h, m);
   case W_UNWATCH:
@@ -362,35 +378,74 @@ static bool batch_add(struct batch *b, const struct message *m)
   return true;
 }
 
+/*
+ * A close comes behind the last message that speaks of the file: its own place, where a program has told that; and if
+ * an end of a process was the close, behind whatever that one had sent.
+ */
+static bool precedes_close(const struct message *m, const struct file *f)
+{
+  return mentions(m, f->handle) || (m->gone && !f->marked);
+}
+
 static void close_where_last(struct hub *h, struct batch *b, unsigned after, bool drained)
 {
   for (struct file *f = h->closing, *next; f; f = next) {
     next = f->next_closing;
     bool later = !drained && !all_taken_since(h, f->ended_at);
     for (unsigned i = after; i < b->n && !later; i++)
-      later = mentions(&b->m[i], f->handle);
+      later = precedes_close(&b->m[i], f);
     if (!later)
       file_close(h, f);
   }
 }
 
-/* Closes are known: everything that waits is looked at before it goes, to find their places. */
-static bool pump_closes(struct hub *h, uint8_t *room)
+/* True if nothing is left to take. */
+static bool batch_fill(struct hub *h, struct batch *b, uint8_t *room)
 {
-  struct batch b = {0};
   struct message m;
-  bool drained = false;
-  while (b.n < BATCH_MAX && b.bytes < BATCH_BYTES) {
-    if (!take(h, &m, room)) {
-      drained = true;
-      break;
-    }
-    if (!batch_add(&b, &m)) {
+  while (b->n < BATCH_MAX && b->bytes < BATCH_BYTES) {
+    if (!take(h, &m, room))
+      return true;
+    m.gone = proc_gone(h, m.pid);
+    if (!batch_add(b, &m)) {
       hub_abort(h, true, "out of memory");
-      break;
+      return false;
     }
   }
+  return false;
+}
+
+/* Whether its effect depends on which files have been closed by now. */
+static bool minds_closes(struct hub *h, const struct message *m)
+{
+  const struct file *f;
+  switch (m->f.op) {
+  case W_CLOSED:
+  case OP_flock:
+  case OP_inotify_add_watch:
+    return true;
+  case OP_fcntl:
+    return is_lock(int_at(m, 8));
+  case OP_read:
+    f = file_at(h, (uint32_t)int_at(m, 0));
+    return f && f->kind == K_NOTIFY;
+  default:
+    return false;
+  }
+}
+
+/* Closes are known, or are to be: everything that waits is looked at before it goes, to find their places. */
+static bool pump_closes(struct hub *h, uint8_t *room, const struct message *first)
+{
+  struct batch b = {0};
+  if (first && !batch_add(&b, first))
+    hub_abort(h, true, "out of memory");
+  bool drained = batch_fill(h, &b, room);
   for (unsigned i = 0; i < b.n; i++) {
+    if (minds_closes(h, &b.m[i])) {
+      files_read_closes(h);
+      drained = batch_fill(h, &b, room);
+    }
     if (drained && h->closing)
       close_where_last(h, &b, i, drained);
     uint8_t *body = b.m[i].body;
@@ -419,12 +474,17 @@ bool pump(struct hub *h)
       return false;
     files_read_closes(h);
     if (h->closing) {
-      if (pump_closes(h, room) && !h->closing)
+      if (pump_closes(h, room, 0) && !h->closing)
         return true;
       continue;
     }
     int n = 0;
     while (n < 16 && take(h, &m, room)) {
+      if (minds_closes(h, &m)) {
+        pump_closes(h, room, &m);
+        n = 16;
+        break;
+      }
       handle(h, &m);
       n++;
     }

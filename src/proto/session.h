@@ -43,6 +43,8 @@ enum session_flag {
   SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
 };
 
+enum minded { MINDED_LOCKS = 1 /* some descriptions have locks */, MINDED_WATCHES = 2 /* files are watched (inotify) */ };
+
 /* What --stats prints. Counted by the programs (relaxed) and by the hub. */
 enum counter {
   N_LOCAL,      /* calls run by the master's kernel as they were */
@@ -85,6 +87,7 @@ struct hstate {
   uint32_t gen;      /* index into session.gens of this file */
   uint32_t snap_gen; /* value of gens[gen] at which attr (and the contents) were true */
   uint32_t snap;     /* enum snap */
+  uint32_t minded;   /* 1: others mind when it is closed: it has held a lock */
   uint32_t offset_remote; /* 1: the file offset lives on the slave (inherited descriptors; after an appending write) */
   uint32_t window_waiters;
   uint32_t notes;    /* inotify: 1: local files are watched, too */
@@ -162,6 +165,7 @@ struct session {
   uint64_t root_dev, root_ino; /* of the slave's root directory; 0, 0: not known */
   uint64_t cwd_dev, cwd_ino;   /* of H_CWD */
   uint32_t tight;       /* what the slave's last frame said of FF_TIGHT */
+  uint32_t minded;      /* enum minded: who minds when files are closed */
   uint32_t high_handle; /* one above the highest index ever taken, H_FIRST at the start; bounds scans */
   uint64_t counters[N_COUNT];
   struct facts facts;

@@ -88,6 +88,8 @@ enum wire_op {
                     all files) */
   W_WATCH,       /* agent to hub, CALL + FF_FD: "HI" inotify handle, mask: watch the local file that comes with this. wd */
   W_UNWATCH,     /* agent to hub, CALL: "HI" inotify handle, wd of W_WATCH */
+  W_CLOSED,      /* agent to hub, POST: "H" handle: a descriptor of it has just been closed; if it was the last, this is
+                    the place of the close among the session's messages */
   W_EVENTS,      /* agent to hub, CALL: "HI" inotify handle, room: events of local files, a buffer; how many bytes. Room
                     0: how many wait */
 };
