@@ -16,8 +16,6 @@
 #include "agent/call.h"
 #include "agent/names.h"
 
-/* The lookup restrictions that a slave's walk keeps anyway: it never crosses what a magic link would. */
-#define RESOLVE_HARMLESS (RESOLVE_NO_MAGICLINKS)
 #define NOFOLLOW_OF(flags) ((flags)&O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0)
 #define X_OK 1
 #define EXCLUSIVE (O_CREAT | O_EXCL)
@@ -140,10 +138,8 @@ long open_place(struct call *c, struct opened *o, const struct at *at, int cloex
 
 /* ---- openat ---- */
 
-static long open_here(struct call *c, const struct at *at)
+static long open_given(struct call *c)
 {
-  c->a[0] = (unsigned long)at->dirfd;
-  c->a[1] = (unsigned long)at->path;
   long fd = fd_new(c->p, pass(c));
   if (fd >= 0)
     vft_local(c->p, (int)fd);
@@ -165,6 +161,13 @@ static long open_at(struct call *c, unsigned long flags, unsigned long mode)
   struct at at;
   struct opened o;
   int nofollow = (flags & EXCLUSIVE) == EXCLUSIVE ? AT_SYMLINK_NOFOLLOW : NOFOLLOW_OF(flags);
+static long open_here(struct call *c, const struct at *at)
+{
+  c->a[0] = (unsigned long)at->dirfd;
+  c->a[1] = (unsigned long)at->path;
+  return open_given(c);
+}
+
   long r = route(c, (int)c->a[0], (const void *)c->a[1], nofollow, &at, 0);
   if (r)
     return r;
@@ -184,36 +187,65 @@ long a_openat(struct call *c)
   return open_at(c, c->a[2], mode & 07777);
 }
 
-/* The slave's walk knows nothing of restricted lookups: what it could not keep is refused, never ignored. */
+/* ---- openat2 ---- */
+
+#define SCOPED (RESOLVE_BENEATH | RESOLVE_IN_ROOT)
+
+/* Redirects and remembered names are for lookups without restrictions. */
+static long open_restricted(struct call *c, struct at *at, const struct open_how *how, struct opened *o)
+{
+  bool links = !(how->resolve & (RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS));
+  if (!*at->path && !links)
+    return -ELOOP; /* it was a name of /proc/self/fd */
+  uint64_t flags = (how->flags & ~(uint64_t)O_CLOEXEC) | how->resolve << WIRE_RESOLVE_SHIFT;
+  long r = open_once(c, at, flags, how->mode, o);
+  return r < 0 ? r : 0;
+}
+
 static long openat2_remote(struct call *c, struct at *at, const struct open_how *how)
 {
   struct opened o;
-  bool creates = how->flags & (O_CREAT | __O_TMPFILE);
   if (how->resolve & RESOLVE_CACHED)
     return -EAGAIN;
-  if (how->resolve & ~(uint64_t)RESOLVE_HARMLESS || (!creates && how->mode) || how->mode & ~07777ull)
-    return -EINVAL;
-  long r = open_remote(c, at, how->flags & ~(uint64_t)O_CLOEXEC, how->mode, &o);
+  long r = how->resolve ? open_restricted(c, at, how, &o)
+                        : open_remote(c, at, how->flags & ~(uint64_t)O_CLOEXEC, how->mode, &o);
   if (r < 0)
     return r;
   return r == 1 ? open_here(c, at) : open_place(c, &o, at, (int)(how->flags & O_CLOEXEC));
 }
 
-/* Later versions of the structure only add to its end; what is not zero there means something unknown. */
-static long copy_how(struct open_how *how, const void *user, unsigned long size)
+/* The directory that a lookup must not leave, and the path as it was given. */
+static long scope(struct call *c, int dirfd, struct at *at)
 {
-  if (size < sizeof *how)
-    return -EINVAL;
-  if (size > 4096)
-    return -E2BIG;
-  for (unsigned long at = sizeof *how; at < size; at++) {
-    char more;
-    if (copy_in(&more, (const char *)user + at, 1))
-      return -EFAULT;
-    if (more)
-      return -E2BIG;
-  }
-  return copy_in(how, user, sizeof *how);
+  char *path = c->t->path_buf[0];
+  *at = (struct at){.local = true, .dirfd = dirfd, .path = path, .lexical = c->t->path_buf[1]};
+  at->base = dirfd == AT_FDCWD ? cwd_get(c->p, at->lexical) : vft_remote(c->p, dirfd);
+  at->local = at->base.v == H_NONE;
+  at->lexical[0] = 0;
+  long n = copy_str(path, (const void *)c->a[1], WIRE_PATH_MAX);
+  return n < 0 ? n : n ? 0 : -ENOENT;
+}
+
+/* Below a local directory there may be names of the slave's, which only a restricted lookup on both could reach. */
+static long openat2_scoped(struct call *c, int dirfd, const struct open_how *how)
+{
+  struct at at, below;
+  long r = scope(c, dirfd, &at);
+  if (r)
+    return r;
+  if (!at.local)
+    return at.path[0] == '/' && how->resolve & RESOLVE_BENEATH ? -EXDEV : openat2_remote(c, &at, how);
+  if (at.path[0] == '/' || standalone())
+    return open_given(c);
+  r = route(c, dirfd, (const void *)c->a[1], NOFOLLOW_OF(how->flags), &below, 0);
+  return r < 0 ? r : below.local ? open_given(c) : -EXDEV;
+}
+
+/* The kernel judges the arguments: with them in order, it is the empty path that it does not like. */
+static long take_how(struct open_how *how, unsigned long user, unsigned long size)
+{
+  long r = sys4(__NR_openat2, -1, "", user, size);
+  return r != -ENOENT ? r : copy_in(how, (const void *)user, sizeof *how) ? -EFAULT : 0;
 }
 
 /* A restricted lookup must see the path as it was given, or the restriction would mean something else. */
@@ -221,16 +253,20 @@ long a_openat2(struct call *c)
 {
   struct open_how how;
   struct at at;
-  char *given = (char *)c->a[1];
   int dirfd = (int)c->a[0];
-  long r = copy_how(&how, (const void *)c->a[2], c->a[3]);
-  if (!r)
-    r = route(c, dirfd, given, NOFOLLOW_OF(how.flags), &at, 0);
+  long r = take_how(&how, c->a[2], c->a[3]);
+  if (r)
+    return r;
+  if (fd_hidden(c->p, dirfd))
+    return -EBADF;
+  if (how.resolve & SCOPED)
+    return openat2_scoped(c, dirfd, &how);
+  r = route(c, dirfd, (const void *)c->a[1], NOFOLLOW_OF(how.flags), &at, 0);
   if (r)
     return r;
   if (!at.local)
     return openat2_remote(c, &at, &how);
-  if (how.resolve && at.dirfd != dirfd)
+  if (how.resolve && at.dirfd != dirfd && at.path[0] != '/')
     return -EXDEV;
   return open_here(c, &at);
 }
@@ -446,7 +482,8 @@ static long exec_contents(struct call *c, struct opened *o)
 static bool is_set_id(const struct wire_attr *a, long fd)
 {
   const struct facts *f = &session->facts;
-  bool suid = a->mode & S_ISUID && a->uid != f->euid, sgid = a->mode & S_ISGID && a->mode & S_IXGRP && a->gid != f->egid;
+  bool suid = a->mode & S_ISUID && a->uid != f->euid,
+       sgid = a->mode & S_ISGID && a->mode & S_IXGRP && a->gid != f->egid;
   char magic[4];
   return (suid || sgid) && f->euid != 0 && sys4(__NR_pread64, fd, magic, 4, 0) == 4 && !memcmp(magic, "\177ELF", 4);
 }

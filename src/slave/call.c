@@ -219,6 +219,14 @@ static unsigned walk_flags(const struct call *c, unsigned which)
   return (flags & O_NOFOLLOW || (creates && flags & O_EXCL) ? 0 : WALK_FOLLOW) | (creates ? WALK_CREATE : 0);
 }
 
+int call_base(struct call *c)
+{
+  uint64_t fd = 0;
+  if (c->path[0].base == H_ROOT)
+    return -1;
+  return take_handle(c, c->path[0].base, &fd) ? -EBADF : (int)fd;
+}
+
 static int walk_one(struct call *c, unsigned which)
 {
   const struct call_path *p = &c->path[which];

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 
 #include "slave/slave.h"
 
@@ -79,6 +80,76 @@ static int open_checked(struct call *c, int flags, struct stat *st)
   if (err)
     close(fd);
   return err ? err : fd;
+}
+
+/* ---- opening with a restricted lookup ---- */
+
+static int probe(struct call *c, int base, const char *path, int flags)
+{
+  struct open_how how = {.flags = (uint64_t)(flags | O_PATH | O_CLOEXEC), .resolve = c->a[2] >> WIRE_RESOLVE_SHIFT};
+  int fd = walk_open(base, path, &how);
+  if (fd >= 0 && walk_elsewhere(fd)) {
+    close(fd);
+    fd = -EXDEV;
+  }
+  return fd;
+}
+
+/* Whether the directory in which the file would be made is the slave's. */
+static int probe_parent(struct call *c, int base)
+{
+  char dir[WIRE_PATH_MAX];
+  snprintf(dir, sizeof dir, "%s", c->path[0].text);
+  char *slash = strrchr(dir, '/');
+  if (slash)
+    slash[slash == dir] = 0;
+  int fd = probe(c, base, slash ? dir : ".", O_DIRECTORY);
+  if (fd >= 0)
+    close(fd);
+  return fd < 0 ? fd : 0;
+}
+
+static int create_restricted(struct call *c, int base, int flags, struct stat *st)
+{
+  struct open_how how = {.flags = (uint64_t)(flags | ALWAYS | O_NONBLOCK), .mode = c->a[3] & 07777};
+  how.resolve = c->a[2] >> WIRE_RESOLVE_SHIFT;
+  const char *path = c->path[0].text;
+  int err = path[strlen(path) - 1] == '/' ? -EISDIR : probe_parent(c, base);
+  if (err)
+    return err;
+  int fd = walk_open(base, path, &how);
+  if (fd < 0)
+    return fd;
+  err = fstat(fd, st) || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK)) ? -errno : 0;
+  if (err)
+    close(fd);
+  return err ? err : fd;
+}
+
+/* What is there is looked up first, without an effect on it, and opened if it is what may be opened. */
+static int open_restricted(struct call *c, int flags, struct stat *st)
+{
+  bool creates = flags & O_CREAT, exclusive = creates && flags & O_EXCL;
+  int base = call_base(c);
+  c->npaths = 0;
+  if (base < -1)
+    return base;
+  int fd = probe(c, base, c->path[0].text, (flags & (O_NOFOLLOW | O_DIRECTORY)) | (exclusive ? O_NOFOLLOW : 0));
+  if (fd == -ENOENT && creates)
+    return create_restricted(c, base, flags, st);
+  if (fd < 0)
+    return fd;
+  c->at[0] = (struct spot){.dir = fd, .owned = true};
+  c->nspots = 1;
+  if (fstat(fd, st))
+    return -errno;
+  if (exclusive || (creates && S_ISDIR(st->st_mode)))
+    return exclusive ? -EEXIST : -EISDIR;
+  if (S_ISLNK(st->st_mode) && !(flags & O_PATH))
+    return -ELOOP;
+  if (S_ISDIR(st->st_mode))
+    c->at[0].name[0] = '.';
+  return open_checked(c, flags & ~O_CREAT, st);
 }
 
 /* ---- what goes with a file ---- */
@@ -178,7 +249,7 @@ long do_openat(struct call *c)
   int err = call_walk(c);
   if (err)
     return err;
-  int fd = open_checked(c, flags, &st);
+  int fd = restricted ? open_restricted(c, flags, &st) : open_checked(c, flags, &st);
   if (fd < 0)
     return fd;
   if (S_ISREG(st.st_mode) && (flags & O_ACCMODE) != O_RDONLY && little_room(fd))
@@ -202,7 +273,8 @@ long do_fstat(struct call *c)
 long do_statx(struct call *c)
 {
   struct wire_attr a;
-  int err = call_walk(c);
+  bool restricted = c->a[2] >> WIRE_RESOLVE_SHIFT;
+  int err = restricted ? 0 : call_walk(c);
   if (!err)
     err = attr_read(c->at[0].dir, c->at[0].name, (int)c->a[2], (unsigned)c->a[3], &a);
   if (!err)

@@ -380,6 +380,18 @@ int walk(int base, const char *path, unsigned flags, struct spot *s, char *left)
   return walk_parts(&w);
 }
 
+int walk_open(int base, const char *path, const struct open_how *how)
+{
+  long fd = syscall(SYS_openat2, base < 0 ? W.root : base, path, how, sizeof *how);
+  return fd < 0 ? -errno : (int)fd;
+}
+
+bool walk_elsewhere(int fd)
+{
+  char path[WIRE_PATH_MAX];
+  return !real_path(fd, path) && elsewhere(path[1] ? path : "");
+}
+
 void spot_done(struct spot *s)
 {
   if (s->owned)
