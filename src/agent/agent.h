@@ -91,6 +91,10 @@ struct thread {
   struct sigheld *held;       /* signal.c */
   void *alt_stack;            /* the agent's own alternate stack */
   bool new_process;           /* starting: a process of its own */
+  struct {                    /* what exec has in use: a vfork child that is gone leaves it to its parent */
+    void *at;
+    size_t bytes;
+  } exec_pages[3];
   bool lent;                  /* a vfork child's: its parent takes this back, not the child's end */
   uint32_t mxcsr;             /* starting: floating point control to take over, 0: nothing */
   uint16_t fcw;

@@ -236,12 +236,6 @@ static long vector_read(struct vector *v, unsigned long user, size_t extra)
   return n ? copy_in(v->v + extra, (void *)user, (size_t)n * 8) : 0;
 }
 
-static void vector_drop(struct vector *v)
-{
-  if (v->v)
-    pages_free(v->v, v->bytes);
-}
-
 /* The words of #! lines stand in for argv[0]. */
 static long argv_read(struct vector *v, unsigned long user, struct exec_plan *plan)
 {
@@ -333,6 +327,21 @@ static long step_over(struct call *c, struct exec_plan *plan, const char *execfn
 
 long exec_program(struct call *c, int dirfd, const char *path, unsigned long argv, unsigned long envp, int flags,
                   const char **why);
+static void pages_note(struct thread *t, const struct exec_plan *plan, const struct vector *a, const struct vector *e)
+{
+  t->exec_pages[0].at = plan->page, t->exec_pages[0].bytes = PLAN_PAGES;
+  t->exec_pages[1].at = a->v, t->exec_pages[1].bytes = a->bytes;
+  t->exec_pages[2].at = e->v, t->exec_pages[2].bytes = e->bytes;
+}
+
+void exec_pages_drop(struct thread *t)
+{
+  for (int i = 0; i < 3; i++)
+    if (t->exec_pages[i].at)
+      pages_free(t->exec_pages[i].at, t->exec_pages[i].bytes);
+  memset(t->exec_pages, 0, sizeof t->exec_pages);
+}
+
 static long exec_once(struct call *c, int dirfd, const char *path, unsigned long argv, unsigned long envp, int flags,
                       const char **why)
 {
@@ -347,10 +356,11 @@ static long exec_once(struct call *c, int dirfd, const char *path, unsigned long
     r = argv_read(&a, argv, &plan);
   if (!r)
     r = vector_read(&e, envp, 0);
+  pages_note(c->t, &plan, &a, &e);
   if (!r)
     r = step_over(c, &plan, execfn, a.v, e.v);
-  vector_drop(&a);
-  vector_drop(&e);
+  exec_pages_drop(c->t);
+  plan.page = 0;
   exec_plan_drop(&plan);
   return r;
 }

@@ -50,6 +50,7 @@ struct exec_plan {
    ones than the errno's. */
 int exec_plan(struct call *c, int dirfd, const char *path, int flags, struct exec_plan *plan, const char **why);
 void exec_plan_drop(struct exec_plan *plan);
+void exec_pages_drop(struct thread *t);
 
 /* thread.c */
 struct thread *thread_new(struct proc *p); /* 0 without memory; not yet running */

@@ -250,6 +250,7 @@ static void child_drop(struct thread *t, bool same)
     __atomic_fetch_sub(&t->proc->refs, 1, __ATOMIC_RELAXED);
   else
     proc_free(t->proc);
+  exec_pages_drop(t);
   thread_unnew(t);
 }
 

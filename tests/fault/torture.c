@@ -374,6 +374,43 @@ static void case_spawn(void)
   join_all(3, c);
 }
 
+/* ---- memory: threads and children come and go and leave nothing ---- */
+static long vm_size(void)
+{
+  char line[256];
+  long kib = 0;
+  FILE *f = fopen("/proc/self/status", "r");
+  while (f && fgets(line, sizeof line, f))
+    sscanf(line, "VmSize: %ld", &kib);
+  if (f)
+    fclose(f);
+  return kib;
+}
+
+static void come_and_leave(int times)
+{
+  char *words[] = {"torture", "nothing", 0};
+  for (int i = 0; i < times; i++) {
+    pthread_t t;
+    pid_t pid = vfork();
+    if (pid == 0) {
+      execv(i % 2 ? self : "./none", words);
+      syscall(SYS_exit, 0);
+    }
+    waitpid(pid, 0, 0);
+    pthread_create(&t, 0, idle, 0);
+    pthread_join(t, 0);
+  }
+}
+
+static void case_leaks(void)
+{
+  come_and_leave(20);
+  long before = vm_size();
+  come_and_leave(200);
+  YES(vm_size() - before < 1024);
+}
+
 /* ---- no descriptor left ---- */
 static void case_limit(void)
 {
@@ -907,7 +944,7 @@ static const struct {
     {"exec", case_exec},           {"spawn", case_spawn},     {"limit", case_limit},     {"longjmp", case_longjmp},
     {"closefrom", case_closefrom}, {"probe", case_probe},     {"as", case_as},           {"fsize", case_fsize},
     {"sigsys", case_sigsys},       {"ignores", case_ignores}, {"faults", case_faults},   {"seccomp", case_seccomp},
-    {"filtered", case_filtered},   {"nothing", case_nothing}, {"files", case_files}};
+    {"filtered", case_filtered},   {"leaks", case_leaks},     {"nothing", case_nothing}, {"files", case_files}};
 
 int main(int argc, char **argv)
 {
