@@ -3,7 +3,7 @@
  *
  * Owns proc.cwd and cwd_path (under proc.lock) and AFD_CWD, which keeps a remote directory's placeholder open for as
  * long as it is somebody's working directory. The kernel's own working directory follows only local ones. A local
- * directory's name is kept too: it chooses the rules that a relative path falls under.
+ * directory's name is kept too: it chooses the rules that a relative path falls under. "": it lies too deep for a name.
  */
 #include <asm/errno.h>
 #include <asm/unistd.h>
@@ -40,7 +40,8 @@ static long went_local(struct call *c)
 {
   char *path = c->t->path_buf[0];
   long n = sys2(__NR_getcwd, path, PATH_SIZE);
-  cwd_set(c, (struct handle){H_NONE}, n > 0 && path[0] == '/' ? path : "/", 0, -1);
+  bool named = n > 0 && path[0] == '/';
+  cwd_set(c, (struct handle){H_NONE}, named ? path : n == -ENAMETOOLONG ? "" : "/", 0, -1);
   return 0;
 }
 
@@ -64,6 +65,8 @@ static long enter(struct call *c, struct opened *o, const struct at *at, uint32_
     return fd;
   char *path = c->t->path_buf[2];
   long r = dir_path((int)fd, o->h, path);
+  if (r == -ENOENT)
+    r = path[0] = 0; /* too deep for a name */
   if (!r)
     cwd_set(c, o->h, path, gen, fd);
   sys1(__NR_close, fd);
@@ -114,7 +117,12 @@ static long ask_name(struct call *c, struct handle h, char *path)
 static long name_of_dir(struct call *c, int fd, struct handle h, char *path)
 {
   long r = dir_path(fd, h, path);
-  return r == -ENOTDIR ? r : ask_name(c, h, path);
+  if (!r || r == -ENOTDIR)
+    return r;
+  r = ask_name(c, h, path);
+  if (r == -ENAMETOOLONG)
+    r = path[0] = 0;
+  return r;
 }
 
 long a_fchdir(struct call *c)
@@ -178,6 +186,8 @@ long a_getcwd(struct call *c)
   if (r)
     return r;
   size_t n = strlen(path) + 1;
+  if (n == 1)
+    return -ENAMETOOLONG;
   if (c->a[1] < n)
     return -ERANGE;
   return copy_out((void *)c->a[0], path, n) ? -EFAULT : (long)n;

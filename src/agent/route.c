@@ -450,6 +450,14 @@ static void choose_path(struct at *at, struct spelling *s, struct handle base, b
   at->dirfd = AT_FDCWD;
 }
 
+/* Deeper than any name reaches, no rule tells anything: the path is walked where its directory is. */
+static void go_nameless(struct at *at, struct handle base)
+{
+  at->lexical[0] = 0;
+  if (base.v != H_NONE)
+    go_remote(at, base, at->path);
+}
+
 /*
  * From a directory whose canonical name is in the spelling buffer. base: its handle, H_NONE if it is local, H_ROOT for
  * absolute paths, which both sides can walk.
@@ -462,6 +470,10 @@ static int route_from(struct call *c, struct at *at, struct handle base)
   if (s.n == 1)
     s.n = 0;
   int r = spell(c, at, &s);
+  if (r == -ENAMETOOLONG && base.v != H_ROOT) {
+    go_nameless(at, base);
+    return 0;
+  }
   if (r)
     return r == SELF_DONE ? 0 : r;
   if (s.ask)
@@ -550,9 +562,13 @@ static int route_given(struct call *c, struct at *at)
     return route_standalone(c, at);
   if (at->path[0] == '/')
     return route_path(c, at);
-  if (at->dirfd == AT_FDCWD)
-    return route_from(c, at, cwd_get(c->p, at->lexical));
-  return route_dirfd(c, at);
+  if (at->dirfd != AT_FDCWD)
+    return route_dirfd(c, at);
+  struct handle h = cwd_get(c->p, at->lexical);
+  if (*at->lexical)
+    return route_from(c, at, h);
+  go_nameless(at, h);
+  return 0;
 }
 
 int route(struct call *c, int dirfd, const void *path, int flags, struct at *at, int which)

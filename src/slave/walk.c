@@ -111,18 +111,19 @@ int real_path(int fd, char out[WIRE_PATH_MAX])
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t n = readlink(link, out, WIRE_PATH_MAX - 1);
   if (n < 0)
-    return path_by_chdir(fd, out);
+    return errno == ENAMETOOLONG ? -ENAMETOOLONG : path_by_chdir(fd, out);
   out[n] = 0;
   return out[0] == '/' ? 0 : -ENOENT;
 }
 
+/* No rule speaks of what has no name because it lies too deep: that stays not located. */
 static int locate(struct walker *w)
 {
   if (w->located)
     return 0;
   int err = real_path(w->cur, w->here);
   if (err)
-    return err;
+    return err == -ENAMETOOLONG ? 0 : err;
   if (!strcmp(w->here, "/"))
     w->here[0] = 0;
   w->located = true;
@@ -238,7 +239,7 @@ static int go_up(struct walker *w)
   int err = locate(w);
   if (err)
     return err;
-  return elsewhere(w->here) ? leave(w, "") : 0;
+  return w->located && elsewhere(w->here) ? leave(w, "") : 0;
 }
 
 /* Enters a directory; a link is expanded instead. */
@@ -291,10 +292,10 @@ static int plain_part(struct walker *w, const struct part *p, bool *done)
     if (err)
       return err;
     size_t len = strlen(w->here);
-    if (len + 1 + strlen(p->name) >= sizeof w->here)
-      return -ENAMETOOLONG;
-    snprintf(w->here + len, sizeof w->here - len, "/%s", p->name);
-    bool out = elsewhere(w->here);
+    bool named = w->located && len + 1 + strlen(p->name) < sizeof w->here;
+    if (named)
+      snprintf(w->here + len, sizeof w->here - len, "/%s", p->name);
+    bool out = named && elsewhere(w->here);
     w->here[len] = 0;
     if (out)
       return leave(w, p->name);
