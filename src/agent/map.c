@@ -278,6 +278,8 @@ static long check_remote(const struct call *c, const struct rfile *f)
     return -EINVAL;
   if (!may_read(f->s) || (kind != MAP_PRIVATE && c->a[2] & PROT_WRITE && !may_write(f->s)))
     return -EACCES;
+  if (f->s->noexec && c->a[2] & PROT_EXEC)
+    return -EPERM;
   return f->s->kind == K_REG ? 0 : -ENODEV;
 }
 

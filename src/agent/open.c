@@ -57,7 +57,9 @@ static long take_reply(struct opened *o)
   struct rbuf *r = &o->q.r;
   s->kind = (uint32_t)get_u64(r);
   get_attr(r, &o->attr);
-  s->flags = (uint32_t)get_u64(r);
+  uint64_t flags = get_u64(r);
+  s->flags = (uint32_t)flags;
+  s->noexec = (flags & WIRE_NOEXEC) != 0;
   const void *p = get_blob(r, &o->len, FRAME_DATA_MAX);
   if (r->bad)
     return -EIO;
@@ -146,6 +148,13 @@ static long open_given(struct call *c)
   return fd;
 }
 
+static long open_here(struct call *c, const struct at *at)
+{
+  c->a[0] = (unsigned long)at->dirfd;
+  c->a[1] = (unsigned long)at->path;
+  return open_given(c);
+}
+
 /* Libraries are read by every program: their contents move once a session. */
 static void note_program(const struct opened *o, const struct at *at)
 {
@@ -161,13 +170,6 @@ static long open_at(struct call *c, unsigned long flags, unsigned long mode)
   struct at at;
   struct opened o;
   int nofollow = (flags & EXCLUSIVE) == EXCLUSIVE ? AT_SYMLINK_NOFOLLOW : NOFOLLOW_OF(flags);
-static long open_here(struct call *c, const struct at *at)
-{
-  c->a[0] = (unsigned long)at->dirfd;
-  c->a[1] = (unsigned long)at->path;
-  return open_given(c);
-}
-
   long r = route(c, (int)c->a[0], (const void *)c->a[1], nofollow, &at, 0);
   if (r)
     return r;
@@ -497,7 +499,7 @@ static long exec_remote(struct call *c, struct at *at, char *real)
   if (r == 1)
     return exec_here(at, real);
   long fd = -EACCES;
-  if (S_ISREG(o.attr.mode) && attr_executable(&o.attr)) {
+  if (S_ISREG(o.attr.mode) && attr_executable(&o.attr) && !hstate(o.h)->noexec) {
     fd = exec_contents(c, &o);
     if (fd >= 0 && is_set_id(&o.attr, fd)) {
       sys1(__NR_close, fd);

@@ -257,6 +257,7 @@ static void hstate_clear(struct hstate *s)
   s->window_waiters = 0;
   s->notes = s->minded = 0;
   s->sync = 0;
+  s->noexec = 0;
   s->sent = s->written = 0;
   s->ready = s->armed = 0;
   s->sock_ino = 0;

@@ -91,6 +91,7 @@ struct hstate {
   uint32_t offset_remote; /* 1: the file offset lives on the slave (inherited descriptors; after an appending write) */
   uint32_t window_waiters;
   uint32_t notes;    /* inotify: 1: local files are watched, too */
+  uint32_t noexec;   /* 1: its mount allows no execution */
   uint32_t sync;     /* 1: writes wait for their reply (FF_SYNC) */
   uint64_t sent, written; /* streams: bytes posted by programs, bytes that reached the slave's descriptor (futex on the
                              low word of written) */

@@ -15,6 +15,7 @@
 #define FRAME_DATA_MAX (128u << 10)               /* the largest single buffer of a call */
 #define FRAME_MAX (FRAME_DATA_MAX + (16u << 10))  /* the largest frame, header included */
 #define WIRE_PATH_MAX 4096                        /* with the terminating NUL that is not sent */
+#define WIRE_NOEXEC (1ull << 32)                  /* in the flags of openat's reply: nothing there may be executed */
 #define WIRE_RESOLVE_SHIFT 32                     /* openat's flags: openat2's resolve is above */
 
 /*

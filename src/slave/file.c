@@ -193,6 +193,12 @@ static void put_contents(struct call *c, int fd, const struct wire_attr *a)
   c->reply_flags |= FF_CONTENTS;
 }
 
+static bool forbids_exec(int fd, const struct stat *st)
+{
+  struct statvfs v;
+  return S_ISREG(st->st_mode) && !fstatvfs(fd, &v) && v.f_flag & ST_NOEXEC;
+}
+
 static int put_opened(struct call *c, int fd, const struct stat *st, int flags)
 {
   struct wire_attr a;
@@ -203,7 +209,8 @@ static int put_opened(struct call *c, int fd, const struct stat *st, int flags)
   if (err)
     return err;
   int real = fcntl(fd, F_GETFL);
-  put_u64(&c->out, (uint64_t)(flags & O_NOFOLLOW ? real : real & ~O_NOFOLLOW));
+  uint64_t shown = (uint64_t)(flags & O_NOFOLLOW ? real : real & ~O_NOFOLLOW);
+  put_u64(&c->out, shown | (forbids_exec(fd, st) ? WIRE_NOEXEC : 0));
   put_contents(c, fd, &a);
   return 0;
 }
@@ -246,7 +253,8 @@ long do_openat(struct call *c)
 {
   struct stat st;
   int flags = (int)c->a[2] & ~NEVER;
-  int err = call_walk(c);
+  bool restricted = c->a[2] >> WIRE_RESOLVE_SHIFT;
+  int err = restricted ? 0 : call_walk(c);
   if (err)
     return err;
   int fd = restricted ? open_restricted(c, flags, &st) : open_checked(c, flags, &st);
@@ -273,8 +281,7 @@ long do_fstat(struct call *c)
 long do_statx(struct call *c)
 {
   struct wire_attr a;
-  bool restricted = c->a[2] >> WIRE_RESOLVE_SHIFT;
-  int err = restricted ? 0 : call_walk(c);
+  int err = call_walk(c);
   if (!err)
     err = attr_read(c->at[0].dir, c->at[0].name, (int)c->a[2], (unsigned)c->a[3], &a);
   if (!err)

@@ -130,12 +130,12 @@ void walk_rule(const char *text, uint32_t n); /* "WHERE PREFIX" */
 /* 0; -errno; or WALK_LEFT: `left' (WIRE_PATH_MAX) is where the master goes on. base: -1 for the root. */
 #define WALK_LEFT 1
 int walk(int base, const char *path, unsigned flags, struct spot *s, char *left);
-void spot_done(struct spot *s);
 /* The kernel's own walk, with restrictions (openat2's resolve): a descriptor or -errno. */
 struct open_how;
 int walk_open(int base, const char *path, const struct open_how *how);
 /* Whether the master's rules keep the path of that descriptor away from here. */
 bool walk_elsewhere(int fd);
+void spot_done(struct spot *s);
 /* Absolute path of a directory; 0 or -errno. */
 int real_path(int fd, char out[WIRE_PATH_MAX]);
 
@@ -182,9 +182,9 @@ struct call {
 typedef long do_fn(struct call *c);
 /* Runs a CALL or POST and answers it. False if it was malformed: nothing has been done then. */
 bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worker);
-int call_walk(struct call *c);   /* all its paths: 0, -errno, CALL_LEFT */
 /* Its only path's base: a descriptor, -1: the root, or -errno below that. */
 int call_base(struct call *c);
+int call_walk(struct call *c);   /* all its paths: 0, -errno, CALL_LEFT */
 long call_plain(struct call *c); /* walks and makes the native call */
 long sys(long nr, const uint64_t a[6]);
 /* A path by which calls that know no directory descriptor reach what path[0] leads to: `object'. 0 or -errno. */
