@@ -219,10 +219,9 @@ static bool too_long(const struct words *w)
 
 /* ---- a session ---- */
 
-static void exec_fmaster(struct words *w, int sock, int told, const char *path)
+static void exec_fmaster(struct words *w, int sock, int told, const char *path, pid_t parent)
 {
   sigset_t none;
-  pid_t parent = getppid();
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent)
     _exit(FAILED);
@@ -244,9 +243,9 @@ static pid_t start_fmaster(struct words *w, int sock)
   if (!path || pipe2(told, O_CLOEXEC))
     return path ? -errno : -ENOENT;
   w->v[0] = path;
-  pid_t pid = fork();
+  pid_t parent = getpid(), pid = fork();
   if (!pid)
-    exec_fmaster(w, sock, told[1], path);
+    exec_fmaster(w, sock, told[1], path, parent);
   close(told[1]);
   if (pid < 0)
     err = errno;
