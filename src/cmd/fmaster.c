@@ -316,7 +316,10 @@ static char **login_shell(struct options *o, struct launch *l)
 {
   static char *argv[2], name[256], env[4096];
   const struct passwd *pw = getpwuid(getuid());
-  const char *shell = pw && pw->pw_shell[0] ? pw->pw_shell : "/bin/sh", *base = strrchr(shell, '/');
+  const char *shell = pw ? pw->pw_shell : 0;
+  if (!shell || !shell[0])
+    shell = "/bin/sh";
+  const char *base = strrchr(shell, '/');
   snprintf(name, sizeof name, "-%s", base ? base + 1 : shell);
   snprintf(env, sizeof env, "SHELL=%s", shell);
   l->program = strdup(shell);

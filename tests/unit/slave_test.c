@@ -415,6 +415,8 @@ static void nothing_queued_is_lost(void **state)
   master_send(&m, F_EXIT, 0, 0, 0, "", 0);
   usleep(50000);
   assert_int_equal(poll(&(struct pollfd){.fd = m.status, .events = POLLIN}, 1, 0), 0);
+  put_file("other", "x", 1); /* for the session's other programs it goes on */
+  assert_int_equal(master_open(&m, H_ROOT, at("other"), O_RDONLY, 0, H1), 0);
   while (total < 4 * sizeof data) {
     ssize_t n = read(m.out[0], data, sizeof data);
     assert_true(n > 0);
@@ -678,6 +680,21 @@ static void stream_lost(void **state)
   assert_int_equal(master_wait(&m), SLAVE_FAILED);
 }
 
+/* What the master said is heard, though it left without waiting for what the slave was about to say. */
+static void last_words(void **state)
+{
+  (void)state;
+  for (unsigned i = 0; i < 50; i++) {
+    master_start(&m);
+    master_hello(&m, 0);
+    for (unsigned j = 0; j < i; j++)
+      post_close(H2);
+    master_send(&m, F_EXIT, 0, 0, 0, "", 0);
+    master_send(&m, F_DONE, 0, 0, 0, "", 0);
+    assert_int_equal(master_wait(&m), 0);
+  }
+}
+
 static void master_aborts(void **state)
 {
   (void)state;
@@ -838,6 +855,7 @@ int main(void)
       cmocka_unit_test(wrong_version),
       cmocka_unit_test(frame_lost),
       cmocka_unit_test(stream_lost),
+      cmocka_unit_test(last_words),
       cmocka_unit_test(master_aborts),
       cmocka_unit_test(random_bodies),
   };
