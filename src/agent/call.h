@@ -154,4 +154,7 @@ void locks_start(const struct carry *carry);
 /* A descriptor, O_CLOEXEC, for reading the whole contents of a remote regular file, from the session's store. -errno. */
 long contents_fd(struct call *c, struct handle h);
 
+/* dir.c: before an lseek on a directory: the slave's position is what the program believes. 0 or more, or -errno */
+long dir_settle(struct call *c, struct handle h);
+
 #endif

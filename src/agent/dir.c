@@ -2,8 +2,10 @@
  * Reading directories.
  *
  * A remote directory's position lies on the slave; its placeholder's offset only notes that the end has been told, so
- * that the last, empty answer costs no round trip. Any lseek on the directory takes that note away. Never shows the
- * agent's descriptors among the program's in /proc/self/fd.
+ * that the last, empty answer costs no round trip. Any lseek on the directory takes that note away. The records of a
+ * small directory came when it was opened and lie in the placeholder; they are given from there, with its offset as the
+ * position, if nothing has changed when the reading begins. Never shows the agent's descriptors among the program's in
+ * /proc/self/fd.
  */
 #include <asm/errno.h>
 #include <asm/unistd.h>
@@ -16,6 +18,7 @@
 #define AT_END (1l << 62)
 #define PROC_MAGIC 0x9fa0
 #define PATH_SIZE 4096
+#define DIR_BLOCK 8192 /* given at once from a placeholder; fits in the message buffer */
 
 struct entry {
   uint64_t ino;
@@ -35,16 +38,78 @@ static void note_end(int fd, uint32_t flags)
     sys3(__NR_lseek, fd, AT_END, SEEK_SET_HERE);
 }
 
+/* Nothing in it has changed, and it has not been removed itself. */
+static bool names_hold(const struct hstate *s)
+{
+  return snap_true(s, SNAP_ATTR) && s->names_gen == __atomic_load_n(&session->gens[GEN_NAMES], __ATOMIC_ACQUIRE);
+}
+
+/* Whole records from the placeholder that fit. -1: ask the slave. */
+static long block_here(struct call *c, struct hstate *s, long at, unsigned long room, const uint8_t **block)
+{
+  int fd = (int)c->a[0];
+  long end = DIR_NAMES_AT + (long)s->names_len, n = 0;
+  if (!s->names_len || (at == 0 && !names_hold(s)) || (at && (at < DIR_NAMES_AT || at >= end))) {
+    s->names_len = 0;
+    return -1;
+  }
+  at = at ? at : DIR_NAMES_AT;
+  uint8_t *to = c->t->msg + sizeof(struct frame); /* nothing is being built there */
+  long have = sys4(__NR_pread64, fd, to, DIR_BLOCK < end - at ? DIR_BLOCK : end - at, at);
+  while (n + NAME_AT < have) {
+    const struct entry *e = (const struct entry *)(to + n);
+    if (e->reclen <= NAME_AT || n + e->reclen > have || (unsigned long)(n + e->reclen) > room)
+      break;
+    n += e->reclen;
+  }
+  if (n == 0)
+    return -EINVAL; /* no room for one record */
+  c->where = N_MEMORY;
+  *block = to;
+  sys3(__NR_lseek, fd, at + n == end ? AT_END : at + n, SEEK_SET_HERE);
+  return n;
+}
+
+/* Where the slave would stand had it given what was given here, told to it. */
+long dir_settle(struct call *c, struct handle h)
+{
+  struct hstate *s = hstate(h);
+  int fd = (int)c->a[0];
+  long at = sys3(__NR_lseek, fd, 0, SEEK_CUR_HERE);
+  bool done = at == AT_END;
+  if (!s->names_len || (!done && at <= DIR_NAMES_AT)) {
+    s->names_len = 0;
+    return 0;
+  }
+  struct entry e = {0};
+  long end = done ? DIR_NAMES_AT + (long)s->names_len : at;
+  for (long p = DIR_NAMES_AT; p < end && sys4(__NR_pread64, fd, &e, sizeof e, p) > 0 && e.reclen; p += e.reclen) {
+  }
+  s->names_len = 0;
+  struct req q;
+  req_start(&q, c->t, &syscall_rows[__NR_lseek]);
+  req_handle(&q, h);
+  req_u64(&q, (uint64_t)e.off);
+  req_u64(&q, SEEK_SET_HERE);
+  return req_call(&q, false);
+}
+
 /* One block into agent memory of the reply; *block is valid until the thread's next request. */
 static long next_block(struct call *c, struct handle h, unsigned long room, const uint8_t **block)
 {
   struct req q;
   uint32_t n;
   int fd = (int)c->a[0];
-  if (sys3(__NR_lseek, fd, 0, SEEK_CUR_HERE) == AT_END) {
+  long at = sys3(__NR_lseek, fd, 0, SEEK_CUR_HERE);
+  if (at == AT_END) {
     c->where = N_MEMORY;
     return 0;
   }
+  long here = block_here(c, hstate(h), at, room, block);
+  if (here != -1)
+    return here;
+  if (at >= DIR_NAMES_AT)
+    sys3(__NR_lseek, fd, 0, SEEK_SET_HERE);
   req_start(&q, c->t, &syscall_rows[__NR_getdents64]);
   req_handle(&q, h);
   req_u64(&q, room < FRAME_DATA_MAX ? room : FRAME_DATA_MAX);

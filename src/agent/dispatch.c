@@ -40,12 +40,23 @@ static void translate(struct call *c)
   memcpy(old, c->a, sizeof old);
   for (unsigned i = 0; i < 6 && map[i]; i++) {
     switch (map[i]) {
-    case 'C': c->a[i] = (unsigned long)AT_FDCWD; break;
-    case 'z': c->a[i] = 0; break;
-    case 'n': c->a[i] = AT_SYMLINK_NOFOLLOW; break;
-    case 'r': c->a[i] = AT_REMOVEDIR; break;
-    case 't': c->a[i] = O_CREAT | O_WRONLY | O_TRUNC; break;
-    default: c->a[i] = old[map[i] - '0'];
+    case 'C':
+      c->a[i] = (unsigned long)AT_FDCWD;
+      break;
+    case 'z':
+      c->a[i] = 0;
+      break;
+    case 'n':
+      c->a[i] = AT_SYMLINK_NOFOLLOW;
+      break;
+    case 'r':
+      c->a[i] = AT_REMOVEDIR;
+      break;
+    case 't':
+      c->a[i] = O_CREAT | O_WRONLY | O_TRUNC;
+      break;
+    default:
+      c->a[i] = old[map[i] - '0'];
     }
   }
   c->nr = c->row->target;

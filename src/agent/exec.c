@@ -1,6 +1,7 @@
 /*
  * exec: a real execve of the agent, which then maps the program itself (start.c). What the new agent must know travels
- * in a socket's queue (struct carry; a file's size could be limited, RLIMIT_FSIZE); argv stays the program's own, so that /proc/PID/cmdline is right.
+ * in a socket's queue (struct carry; a file's size could be limited, RLIMIT_FSIZE); argv stays the program's own, so
+ * that /proc/PID/cmdline is right.
  *
  * Everything that can fail is done before: finding the file, permissions, #! lines, the interpreter.
  */
@@ -14,7 +15,7 @@
 #define MSG_NOSIGNAL_K 0x4000
 #define MAX_INTERPRETERS 5
 #define AT_EXECVE_CHECK_FLAG 0x10000 /* Linux 6.14: only ask */
-#define PLAN_PAGES (4ul * 4096) /* real path, and words of #! lines: a path and 5 short lines */
+#define PLAN_PAGES (4ul * 4096)      /* real path, and words of #! lines: a path and 5 short lines */
 #define S_ISUID 04000
 #define S_ISGID 02000
 #define S_IXGRP 00010

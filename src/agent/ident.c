@@ -16,10 +16,14 @@ uint32_t gid_shown(uint32_t gid)
 static uint32_t id_of(const struct facts *f, int nr)
 {
   switch (nr) {
-  case SYS_getuid: return f->ruid;
-  case SYS_geteuid: return f->euid;
-  case SYS_getgid: return f->rgid;
-  default: return f->egid;
+  case SYS_getuid:
+    return f->ruid;
+  case SYS_geteuid:
+    return f->euid;
+  case SYS_getgid:
+    return f->rgid;
+  default:
+    return f->egid;
   }
 }
 
@@ -60,7 +64,8 @@ static bool have(unsigned long id, uint32_t a, uint32_t b, uint32_t c)
   return (uint32_t)id == 0xffffffffu || (uint32_t)id == a || (uint32_t)id == b || (uint32_t)id == c;
 }
 
-/* Changing to an id one has already changes nothing and succeeds; anything else needs powers a session does not give. */
+/* Changing to an id one has already changes nothing and succeeds; anything else needs powers a session does not give.
+ */
 long a_setid(struct call *c)
 {
   const struct facts *f = &session->facts;
@@ -182,8 +187,8 @@ static void afd_move(struct proc *p, int base)
 
 /*
  * The agent's numbers lie above what the program may use, as far as the hard limit and the cost of large tables allow
- * (the kernel copies them at every fork); fd_new() holds the program to its limit wherever they lie. Other threads may be
- * using the numbers, so then they stay.
+ * (the kernel copies them at every fork); fd_new() holds the program to its limit wherever they lie. Other threads may
+ * be using the numbers, so then they stay.
  */
 static uint64_t afd_place(const struct proc *p, uint64_t cur, uint64_t real_max)
 {

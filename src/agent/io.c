@@ -654,7 +654,9 @@ long a_pwrite(struct call *c)
 static long seek_by_slave(struct call *c, struct rfile *f)
 {
   offset_lock(f);
-  long r = file_call(c, ROW(lseek), f, (uint64_t[]){c->a[1], c->a[2]}, 2, false);
+  long r = f->s->kind == K_DIR ? dir_settle(c, f->h) : 0;
+  if (r >= 0)
+    r = file_call(c, ROW(lseek), f, (uint64_t[]){c->a[1], c->a[2]}, 2, false);
   if (f->s->kind == K_DIR)
     sys3(__NR_lseek, f->fd, 0, SEEK_SET);
   else if (r >= 0 && !f->s->offset_remote)

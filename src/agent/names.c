@@ -1,10 +1,10 @@
 /*
  * Names and attributes of the slave's files from memory: what the slave told of directories that it watches
- * (proto/names.h). Read without a lock; an answer that is not there, or not whole, is asked for as ever, which makes the
- * slave tell.
+ * (proto/names.h). Read without a lock; an answer that is not there, or not whole, is asked for as ever, which makes
+ * the slave tell.
  *
- * Owns nothing but the view of that memory, which cannot be written here. Never follows a symbolic link and never goes up:
- * those walks are the slave's.
+ * Owns nothing but the view of that memory, which cannot be written here. Never follows a symbolic link and never goes
+ * up: those walks are the slave's.
  */
 #include <asm/errno.h>
 #include <asm/unistd.h>

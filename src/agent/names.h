@@ -6,7 +6,7 @@
 #include "proto/names.h"
 
 enum known {
-  KNOWN_NOT,    /* ask the slave */
+  KNOWN_NOT, /* ask the slave */
   KNOWN_THERE,
   KNOWN_ABSENT, /* ENOENT */
   KNOWN_NO_DIR, /* ENOTDIR */

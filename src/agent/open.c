@@ -112,6 +112,19 @@ static bool memory_fits(size_t n)
   return sys4(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && n <= limit.rlim_cur;
 }
 
+/* Behind the path, a small directory's records: kept in the placeholder (dir.c). The length of the path. */
+static size_t dir_names(struct hstate *s, const char *p, size_t n, int fd)
+{
+  size_t path = 0;
+  while (path < n && p[path])
+    path++;
+  size_t len = n > path + 1 ? n - path - 1 : 0;
+  if (len && s->snap && memory_fits(DIR_NAMES_AT + len) &&
+      sys4(__NR_pwrite64, fd, p + path + 1, len, DIR_NAMES_AT) == (long)len)
+    s->names_len = (uint32_t)len, s->names_gen = session->gens[GEN_NAMES];
+  return path;
+}
+
 /* A small file's contents make its placeholder readable here; a directory's placeholder holds its path. */
 static void fill(struct opened *o, const struct at *at, int fd)
 {
@@ -121,6 +134,8 @@ static void fill(struct opened *o, const struct at *at, int fd)
   if (S_ISDIR(o->attr.mode) && !p) {
     p = at->lexical;
     n = strlen(at->lexical);
+  } else if (S_ISDIR(o->attr.mode)) {
+    n = dir_names(s, p, n, fd);
   }
   bool contents = s->kind == K_REG && s->snap && n == o->attr.size;
   if (!p || !(S_ISDIR(o->attr.mode) || contents) || !memory_fits(n))

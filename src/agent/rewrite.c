@@ -7,9 +7,9 @@
  *                                                    jumps to it, traps as ever
  *
  * From the first trap of a site on, a trapped thread resumes in the tail, so that nobody stands between the two
- * instructions when they are overwritten. The store is one of eight bytes within a cache line, followed by a membarrier.
- * Only text mapped from files is touched, never the vDSO; where the kernel refuses the protection, sites stay traps.
- * Signal frames show the program's own addresses: rewrite_outward() and rewrite_inward().
+ * instructions when they are overwritten. The store is one of eight bytes within a cache line, followed by a
+ * membarrier. Only text mapped from files is touched, never the vDSO; where the kernel refuses the protection, sites
+ * stay traps. Signal frames show the program's own addresses: rewrite_outward() and rewrite_inward().
  *
  * Owns: the list of text ranges, the trampoline areas, the table of sites. One lock, `rewriting'; nothing is called
  * under it but the kernel.
@@ -44,8 +44,8 @@ struct area {
 
 enum shape { SHAPE_NONE, SHAPE_CMP, SHAPE_MOV };
 struct site {
-  unsigned long call;  /* address of the syscall instruction, 0: empty */
-  unsigned long tail;  /* where a thread that came here resumes; 0: behind the call as it is */
+  unsigned long call; /* address of the syscall instruction, 0: empty */
+  unsigned long tail; /* where a thread that came here resumes; 0: behind the call as it is */
   uint8_t shape;
   bool patched;
 };
@@ -60,7 +60,8 @@ static unsigned nsites;
 static bool refused; /* the kernel does not let us change text */
 
 /* ---- text ranges ---- */
-/* Shared text is the file itself or somebody's other view of it, and writable text may change under us: neither is touched. */
+/* Shared text is the file itself or somebody's other view of it, and writable text may change under us: neither is
+ * touched. */
 void text_mapped(unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags)
 {
   bool fixed_text = (prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) == (PROT_READ | PROT_EXEC);
@@ -160,8 +161,7 @@ static struct area *area_new(unsigned long call)
 static struct area *area_near(unsigned long call)
 {
   for (unsigned i = 0; i < nareas; i++)
-    if (near((unsigned long)areas[i], call) &&
-        areas[i]->used < sizeof areas[i]->slots / sizeof areas[i]->slots[0])
+    if (near((unsigned long)areas[i], call) && areas[i]->used < sizeof areas[i]->slots / sizeof areas[i]->slots[0])
       return areas[i];
   if (nareas == MAX_AREAS)
     return 0;
@@ -192,7 +192,8 @@ static bool leads_into(const uint8_t *p, unsigned long begin)
   return next > begin && next < begin + 5;
 }
 
-/* A compiler may let several calls share the comparison behind one of them. What only looks like a jump costs a trap. */
+/* A compiler may let several calls share the comparison behind one of them. What only looks like a jump costs a trap.
+ */
 static bool jumped_into(unsigned long begin)
 {
   const struct range *t = text_of(begin, 8);

@@ -608,7 +608,8 @@ int on_sigsys(int sig, struct siginfo_k *info, struct ucontext_k *uc)
   }
   if (t->in_vdso) { /* the kernel's clock could not answer by itself */
     struct sigcontext_k *m = &uc->mc;
-    m->rax = (uint64_t)sys6((long)m->rax, (long)m->rdi, (long)m->rsi, (long)m->rdx, (long)m->r10, (long)m->r8, (long)m->r9);
+    m->rax =
+        (uint64_t)sys6((long)m->rax, (long)m->rdi, (long)m->rsi, (long)m->rdx, (long)m->r10, (long)m->r8, (long)m->r9);
     return 1;
   }
   if (uc->mc.rip == (unsigned long)gadget_end) {

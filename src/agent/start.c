@@ -16,7 +16,7 @@
 struct session *session;
 
 struct start {
-  unsigned long *sp;           /* argc, as the kernel left it */
+  unsigned long *sp; /* argc, as the kernel left it */
   unsigned long argc, *argv, *envp;
   Elf64_auxv_t *auxv;
   struct carry *carry;
@@ -256,16 +256,26 @@ static long command_search(struct start *s, const char *name, const char **why)
 static const char *reason(long r)
 {
   switch (-r) {
-  case ENOENT: return "no such command";
-  case EACCES: return "permission denied";
-  case ENOEXEC: return "not a program that can be executed";
-  case E2BIG: return "the arguments are too long";
-  case ENOTDIR: return "not a directory on the way to it";
-  case EISDIR: return "a directory";
-  case ELOOP: return "too many symbolic links or interpreters";
-  case ENAMETOOLONG: return "the name is too long";
-  case ELIBBAD: return "its interpreter is not a program";
-  default: return "cannot be executed";
+  case ENOENT:
+    return "no such command";
+  case EACCES:
+    return "permission denied";
+  case ENOEXEC:
+    return "not a program that can be executed";
+  case E2BIG:
+    return "the arguments are too long";
+  case ENOTDIR:
+    return "not a directory on the way to it";
+  case EISDIR:
+    return "a directory";
+  case ELOOP:
+    return "too many symbolic links or interpreters";
+  case ENAMETOOLONG:
+    return "the name is too long";
+  case ELIBBAD:
+    return "its interpreter is not a program";
+  default:
+    return "cannot be executed";
   }
 }
 

@@ -186,8 +186,8 @@ static long clone_memory(struct call *c, struct clone_args_k *k, size_t size, bo
   k->stack = k->stack_size = 0;
   gate_shut();
   long r = three ? sys2(SYS_clone3, k, size)
-                 : sys5(SYS_clone, k->flags | k->exit_signal,
-                        0, (k->flags & CLONE_PIDFD) ? k->pidfd : k->parent_tid, k->child_tid, k->tls);
+                 : sys5(SYS_clone, k->flags | k->exit_signal, 0, (k->flags & CLONE_PIDFD) ? k->pidfd : k->parent_tid,
+                        k->child_tid, k->tls);
   if (r != 0) {
     gate_open();
   } else {
@@ -275,7 +275,7 @@ static long clone_shared(struct call *c, struct clone_args_k *k, size_t size, bo
 static long clone_any(struct call *c, struct clone_args_k *k, size_t size, bool three)
 {
   signals_block();
-  long r = c->t->pending ? -ERESTART_CALL
+  long r = c->t->pending         ? -ERESTART_CALL
            : k->flags & CLONE_VM ? clone_shared(c, k, size, three)
                                  : clone_memory(c, k, size, three);
   signals_restore(c->t);
@@ -285,8 +285,13 @@ static long clone_any(struct call *c, struct clone_args_k *k, size_t size, bool 
 long a_clone(struct call *c)
 {
   unsigned long flags = c->a[0];
-  struct clone_args_k k = {.flags = flags & ~0xfful & 0xffffffff, .exit_signal = flags & 0xff, .stack = c->a[1],
-                           .parent_tid = c->a[2], .pidfd = c->a[2], .child_tid = c->a[3], .tls = c->a[4]};
+  struct clone_args_k k = {.flags = flags & ~0xfful & 0xffffffff,
+                           .exit_signal = flags & 0xff,
+                           .stack = c->a[1],
+                           .parent_tid = c->a[2],
+                           .pidfd = c->a[2],
+                           .child_tid = c->a[3],
+                           .tls = c->a[4]};
   return clone_any(c, &k, sizeof k, false);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Memory of the program, read and written without trusting the address: a fault inside entry.S's uaccess functions comes
- * back as -EFAULT (signal.c). If the program blocks SIGSEGV or SIGBUS, such a fault would kill; then the kernel
+ * Memory of the program, read and written without trusting the address: a fault inside entry.S's uaccess functions
+ * comes back as -EFAULT (signal.c). If the program blocks SIGSEGV or SIGBUS, such a fault would kill; then the kernel
  * copies (process_vm_readv on ourselves), which fails quietly.
  */
 #include "agent/agent.h"

@@ -258,6 +258,7 @@ static void hstate_clear(struct hstate *s)
   s->notes = s->minded = 0;
   s->sync = 0;
   s->noexec = 0;
+  s->names_len = 0;
   s->sent = s->written = 0;
   s->ready = s->armed = 0;
   s->sock_ino = 0;
@@ -382,7 +383,8 @@ static long place_stream(struct call *c, struct handle h, int cloexec)
 long handle_place(struct call *c, struct handle h, int cloexec)
 {
   uint32_t kind = hstate(h)->kind;
-  long fd = kind == K_STREAM || kind == K_TTY || kind == K_NOTIFY ? place_stream(c, h, cloexec) : place_file(c, h, cloexec);
+  long fd =
+      kind == K_STREAM || kind == K_TTY || kind == K_NOTIFY ? place_stream(c, h, cloexec) : place_file(c, h, cloexec);
   if (fd < 0)
     handle_close(c->t, h);
   else

@@ -18,9 +18,9 @@
 struct taking {
   struct hub *h;
   struct names *m;
-  struct name_dir *dir; /* selected, 0: none or not known */
-  uint64_t ack;         /* what the slave had applied when it looked */
-  bool drained;         /* all that programs had sent by then is counted in gen_seq */
+  struct name_dir *dir;  /* selected, 0: none or not known */
+  uint64_t ack;          /* what the slave had applied when it looked */
+  bool drained;          /* all that programs had sent by then is counted in gen_seq */
   uint32_t *gens, ngens; /* by entry, in order; read before the programs' queue was emptied */
 };
 
@@ -279,7 +279,7 @@ int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   if (entries < 0)
     return entries;
   bool drained = !entries || pump(h);
-  struct taking t = {.h = h, .m = memory(h),   .ack = f->ack, .drained = drained, .gens = gens};
+  struct taking t = {.h = h, .m = memory(h), .ack = f->ack, .drained = drained, .gens = gens};
   while (r.at < r.end) {
     unsigned item = *r.at++;
     int err = take_item(&t, item, &r);

@@ -2,8 +2,8 @@
  * What the master knows of the slave's directories: names, attributes, and which names do not exist.
  *
  * The slave tells it (F_NAMES), of directories that it watches; the hub alone writes it, into memory that every program
- * maps read-only and reads without a lock. All of it is true as of the last frame that the hub took from the slave: what is
- * no longer true is withdrawn by an item that precedes whatever else the slave sends.
+ * maps read-only and reads without a lock. All of it is true as of the last frame that the hub took from the slave:
+ * what is no longer true is withdrawn by an item that precedes whatever else the slave sends.
  */
 #ifndef PROTO_NAMES_H
 #define PROTO_NAMES_H
@@ -13,8 +13,8 @@
 #include "proto/session.h"
 
 /*
- * Items of a F_NAMES body: one byte of kind, then its fields. A directory is selected by DIR or IN; what follows is about
- * it.
+ * Items of a F_NAMES body: one byte of kind, then its fields. A directory is selected by DIR or IN; what follows is
+ * about it.
  */
 enum name_item {
   NI_DIR = 1,  /* 8 bytes device, 8 inode: from now on watched; nothing else is known of it. Selects it */

@@ -91,6 +91,8 @@ struct hstate {
   uint32_t offset_remote; /* 1: the file offset lives on the slave (inherited descriptors; after an appending write) */
   uint32_t window_waiters;
   uint32_t notes;    /* inotify: 1: local files are watched, too */
+  uint32_t names_gen; /* directories: gens[GEN_NAMES] when the records came */
+  uint32_t names_len; /* directories: bytes of records in the placeholder at DIR_NAMES_AT, still to be given from there */
   uint32_t noexec;   /* 1: its mount allows no execution */
   uint32_t sync;     /* 1: writes wait for their reply (FF_SYNC) */
   uint64_t sent, written; /* streams: bytes posted by programs, bytes that reached the slave's descriptor (futex on the
@@ -100,6 +102,7 @@ struct hstate {
   uint64_t sock_ino; /* streams: inode number of the placeholder socket */
   struct wire_attr attr;
 };
+#define DIR_NAMES_AT 8192
 enum snap {
   SNAP_NONE,
   SNAP_ATTR = 1,

@@ -59,8 +59,8 @@ enum frame_type {
   F_STATS,      /* master: body: text for the person, printed by --stats */
   F_TRACE,      /* master: body: text lines of --trace */
   F_DONE,       /* master: the last process of the session has gone; the slave ends */
-  F_NAMES,      /* slave: what directories hold, see names.h */
   F_ABORT,      /* either: the session ends now; body: one line of text that says why */
+  F_NAMES,      /* slave: what directories hold, see names.h */
 };
 
 enum frame_flag {
@@ -154,10 +154,12 @@ struct wire_statfs {
  * base's own file anew, as /proc/self/fd/N would; readlinkat with an empty path on what is no symbolic link tells the
  * base's canonical path.
  * openat's reply: 8 bytes enum file_kind, struct wire_attr, 8 bytes open flags as F_GETFL tells them, then a buffer:
- * contents of a whole small regular file, or for directories the canonical path (FF_CONTENTS says that the buffer is
+ * contents of a whole small regular file, or for directories the canonical path, and behind a NUL, if they were asked for
+ * and are no more than DIR_NAMES_MAX, all records that getdents64 would give (FF_CONTENTS says that the buffer is
  * meaningful).
  */
 #define CONTENTS_MAX (64u << 10)
+#define DIR_NAMES_MAX (32u << 10)
 
 /* What W_PLACE brings: the memfd itself, or the hub's end of the socket pair. */
 enum place { PLACE_FILE, PLACE_STREAM };

@@ -487,6 +487,21 @@ static void answer_post(struct call *c, long r)
   out_note(F_LATE, c->f.op, r == CALL_LEFT ? -EXDEV : r, &num, 1);
 }
 
+/* What the call was about may be a directory itself. */
+static void tell_directory(struct call *c)
+{
+  struct stat st;
+  const struct spot *s = &c->at[0];
+  bool opened = c->row->wire == OP_openat;
+  if (!s->name[0] || fstatat(s->dir, s->name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
+    return;
+  int fd = openat(s->dir, s->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd >= 0)
+    names_touch_dir(fd, opened);
+  if (fd >= 0)
+    close(fd);
+}
+
 /* Calls that only ask about names; the master could have answered them itself, had it known. */
 static void tell_names(struct call *c, long r)
 {
@@ -497,7 +512,11 @@ static void tell_names(struct call *c, long r)
     return;
   if (c->nspots)
     names_touch(&c->at[0], op != OP_openat || r < 0);
-  else if (r == -ENOENT && c->nhandles)
+  if (c->nspots && r >= 0 && (op == OP_openat || op == OP_statx))
+    tell_directory(c);
+  if (c->nspots)
+    return;
+  if (r == -ENOENT && c->nhandles)
     names_missed(c->h[0]->fd, c->path[0].text);
   else if (r == -ENOENT)
     names_missed(-1, c->path[0].text);

@@ -171,14 +171,32 @@ static int put_watched_attr(struct call *c, int fd, bool watch, bool directory, 
 }
 
 /* The buffer at the end of openat's reply: a file's contents or a directory's path. */
+/* The records of a small directory, all of them or none; the descriptor's own position stays at the beginning. */
+static uint32_t all_names(int dirfd, uint8_t *to)
+{
+  uint32_t have = 0;
+  long n = -1;
+  int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  while (fd >= 0 && have < DIR_NAMES_MAX && (n = syscall(SYS_getdents64, fd, to + have, DIR_NAMES_MAX - have)) > 0)
+    have += (uint32_t)n;
+  if (fd >= 0)
+    close(fd);
+  return n ? 0 : have;
+}
+
 static void put_contents(struct call *c, int fd, const struct wire_attr *a)
 {
   uint8_t *length = c->out.at;
   char path[WIRE_PATH_MAX];
   put_u32(&c->out, 0);
   if (S_ISDIR(a->mode) && !real_path(fd, path)) {
+    uint32_t n = (uint32_t)strlen(path), names = 0;
+    memcpy(length + 4, path, n + 1);
+    if (c->f.flags & FF_CONTENTS && c->promise.stamp)
+      names = all_names(fd, length + 4 + n + 1);
     c->out.at = length;
-    put_blob(&c->out, path, (uint32_t)strlen(path));
+    put_u32(&c->out, names ? n + 1 + names : n);
+    c->out.at += names ? n + 1 + names : n;
     c->reply_flags |= FF_CONTENTS;
     return;
   }

@@ -1,9 +1,9 @@
 /*
  * Directories that the master knows: which are watched, what has been told of them, and what must be withdrawn.
  *
- * A directory becomes known when a call has been made in it; with it, its ancestors, each with the one name that leads on.
- * A small one is told whole at once, a larger one when it is asked about again. Each is watched before it is read, and what
- * the watch saw while it was read is withdrawn right behind it.
+ * A directory becomes known when a call has been made in it; with it, its ancestors, each with the one name that leads
+ * on. A small one is told whole at once, a larger one when it is asked about again. Each is watched before it is read,
+ * and what the watch saw while it was read is withdrawn right behind it.
  *
  * Files whose attributes are told are watched themselves (watch.c), whatever their name or number of links; those of a
  * directory that is not known are told as its type only.
@@ -29,15 +29,16 @@
 #define DIRS_MAX 2048
 #define BUCKETS 1024 /* a power of two */
 #define NONE 0xffffu
-#define TOLD_MAX 24        /* names of a directory that is not told whole */
-#define AT_ONCE_MAX 96     /* entries of a directory told at the first call */
-#define WHOLE_MAX 2048     /* ... at the third */
+#define TOLD_MAX 24    /* names of a directory that is not told whole */
+#define AT_ONCE_MAX 96 /* entries of a directory told at the first call */
+#define WHOLE_MAX 2048 /* ... at the third */
 #define WHOLE_AFTER 2
 #define IDLE_EVENTS_MAX 512 /* changes by others, without a call of ours: not worth telling any longer */
 #define EVENTS (IN_CREATE | IN_DELETE | IN_MOVE | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR)
 #define NAME_EVENTS (IN_CREATE | IN_DELETE | IN_MOVE)
 #define STAT_MASK 0xfffu /* basic and birth time */
 #define PENDING_ROOM (64u << 10)
+#define SUBDIRS_MAX 64 /* subdirectories whose attributes come with a listing */
 #define TELL_ROOM (FRAME_DATA_MAX - 1024)
 
 struct dir {
@@ -59,9 +60,11 @@ static struct {
   /* withdrawals: ready to be sent, and those that have to wait behind the telling under way */
   uint8_t pending[PENDING_ROOM], behind[PENDING_ROOM];
   uint32_t npending, nbehind;
-  bool telling;              /* something is being read that has not been sent */
-  bool flush, flush_behind;  /* everything is withdrawn: now, or when it has been sent */
+  bool telling;             /* something is being read that has not been sent */
+  bool flush, flush_behind; /* everything is withdrawn: now, or when it has been sent */
 } N = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct dir *know(int dirfd, bool *fresh);
 
 /* What is being told: one frame's body, sent when it is full. */
 static struct {
@@ -357,6 +360,22 @@ static unsigned count_names(DIR *list, unsigned max)
   return n;
 }
 
+/* Its attributes; so it is watched from now on. Walkers of trees will ask for them next. */
+static bool tell_subdir(int dirfd, const char *name)
+{
+  bool fresh = false;
+  int fd = openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0)
+    return false;
+  struct dir *d = T.w.end - T.w.at < 1024 ? 0 : know(fd, &fresh);
+  if (d && fresh) {
+    tell_select(d, NI_DIR);
+    tell_self(fd);
+  }
+  close(fd);
+  return d;
+}
+
 /* Every name, then that there are no others. A frame that fills up is sent; all are before anything is withdrawn. */
 static void tell_whole(struct dir *d, int dirfd, unsigned max)
 {
@@ -380,11 +399,18 @@ static void tell_whole(struct dir *d, int dirfd, unsigned max)
     }
     good = tell_name(dirfd, e->d_name);
   }
+  if (good)
+    tell_item(NI_COMPLETE);
+  d->whole = good;
+  rewinddir(list);
+  for (unsigned told = 0; good && told < SUBDIRS_MAX;) {
+    struct dirent *e = readdir(list);
+    if (!e)
+      break;
+    if (e->d_type == DT_DIR && e->d_name[0] != '.')
+      told += tell_subdir(dirfd, e->d_name);
+  }
   closedir(list);
-  if (!good)
-    return;
-  tell_item(NI_COMPLETE);
-  d->whole = true;
 }
 
 static void remember_told(struct dir *d, const char *name)
@@ -395,6 +421,16 @@ static void remember_told(struct dir *d, const char *name)
   if (d->ntold < TOLD_MAX)
     d->told[d->ntold] = hash;
   d->ntold++;
+}
+
+/* What has been put together goes out, or nothing if it could not be. */
+static void out_told(void)
+{
+  if (T.w.bad) {
+    names_all_gone();
+    tell_begin();
+  }
+  out_names(T.buf, (uint32_t)(T.w.at - T.buf), true);
 }
 
 /* ---- becoming known ---- */
@@ -475,6 +511,27 @@ static void ancestors(int dirfd)
     close(at);
 }
 
+/* The directory itself: its attributes, and (`list') its names if they are few, since whoever opens it will ask for
+ * them. */
+void names_touch_dir(int dirfd, bool list)
+{
+  bool fresh;
+  if (!N.on)
+    return;
+  out_names_begin();
+  struct dir *d = know(dirfd, &fresh);
+  if (!d) {
+    out_names(0, 0, true);
+    return;
+  }
+  tell_begin();
+  tell_select(d, fresh ? NI_DIR : NI_IN);
+  tell_self(dirfd);
+  if (list && !d->whole)
+    tell_whole(d, dirfd, WHOLE_MAX);
+  out_told();
+}
+
 static void touch(int dirfd, const char *name, bool resend)
 {
   bool fresh;
@@ -496,11 +553,7 @@ static void touch(int dirfd, const char *name, bool resend)
   if (*name && fresh && !d->whole)
     tell_name(dirfd, name);
   remember_told(d, name);
-  if (T.w.bad) {
-    names_all_gone();
-    tell_begin();
-  }
-  out_names(T.buf, (uint32_t)(T.w.at - T.buf), true);
+  out_told();
 }
 
 /* The walk failed on its way: the directory in which it did, and the name that was missing. */

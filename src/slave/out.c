@@ -25,8 +25,8 @@ static struct {
   uint32_t bytes;         /* main thread: taken since the last acknowledgement */
   uint64_t late_seq;      /* of the last F_LATE, and what it said */
   int late;
-  bool telling;           /* files are being read whose attributes have not been sent ... */
-  unsigned nagain;        /* ... so what is said of changes meanwhile is said again behind them */
+  bool telling;    /* files are being read whose attributes have not been sent ... */
+  unsigned nagain; /* ... so what is said of changes meanwhile is said again behind them */
   uint64_t again[2 * PAIRS_MAX];
   bool lost; /* atomic */
 } O = {.lock = PTHREAD_MUTEX_INITIALIZER};

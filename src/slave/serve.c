@@ -201,7 +201,7 @@ static void take_abort(const struct frame *f, const uint8_t *body, uint32_t n)
 }
 
 typedef void take_fn(const struct frame *f, const uint8_t *body, uint32_t n);
-static take_fn *const takes[F_ABORT + 1] = {
+static take_fn *const takes[F_NAMES + 1] = {
     [F_HELLO] = take_hello, [F_CALL] = take_call,   [F_POST] = take_call,   [F_CANCEL] = take_cancel,
     [F_ACK] = take_nothing, [F_EXIT] = take_exit,   [F_STATS] = take_stats, [F_TRACE] = take_trace,
     [F_DONE] = take_done,   [F_ABORT] = take_abort,

@@ -108,6 +108,7 @@ int names_fd(void);
 /* A call has been made at that spot: main thread only. resend: the master does not know the name, or not any longer. */
 struct spot;
 void names_touch(const struct spot *s, bool resend);
+void names_touch_dir(int dirfd, bool list); /* a directory has been looked at, or opened */
 void names_missed(int base, const char *path); /* its walk ended at a name that does not exist */
 /* What has to be withdrawn: items for a body of at most `max' bytes; how many bytes. */
 uint32_t names_drain(uint8_t *body, uint32_t max);
