@@ -170,14 +170,18 @@ static void forget(struct dir *d)
     drop(d);
 }
 
-static bool was_told(const struct dir *d, uint64_t hash)
+static bool is_noted(const struct dir *d, uint64_t hash)
 {
-  if (d->whole || d->reading || d->ntold > TOLD_MAX)
-    return true;
   for (unsigned i = 0; i < d->ntold; i++)
     if (d->told[i] == hash)
       return true;
   return false;
+}
+
+/* While a directory is read, everything in it may be about to be told. */
+static bool was_told(const struct dir *d, uint64_t hash)
+{
+  return d->whole || d->reading || d->ntold > TOLD_MAX || is_noted(d, hash);
 }
 
 /* A name that is too long to be known, or that has not been told: only the directory itself has changed. */
@@ -416,7 +420,7 @@ static void tell_whole(struct dir *d, int dirfd, unsigned max)
 static void remember_told(struct dir *d, const char *name)
 {
   uint64_t hash = name_hash(name, (uint32_t)strlen(name)) | 1;
-  if (d->whole || was_told(d, hash))
+  if (d->whole || d->ntold > TOLD_MAX || is_noted(d, hash))
     return;
   if (d->ntold < TOLD_MAX)
     d->told[d->ntold] = hash;
