@@ -47,7 +47,7 @@ static void filter_install(void)
   if (r)
     r = sys5(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0);
   if (r)
-    fatal("the kernel refuses a system call filter (seccomp error %ld); Linux 4.8 or newer with seccomp is needed", -r);
+    fatal("the kernel refuses a system call filter (seccomp error %ld); a kernel with seccomp is needed", -r);
 }
 
 /* ---- what was inherited ---- */
