@@ -6,7 +6,11 @@
 static int open2(int dirfd, const char *path, unsigned long flags, unsigned long mode, unsigned long resolve)
 {
   struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
-  return (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+  int fd, tries = 1000; /* EAGAIN: something was mounted or renamed anywhere meanwhile, as the manual page says */
+  do
+    fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+  while (fd < 0 && errno == EAGAIN && !(how.resolve & RESOLVE_CACHED) && --tries);
+  return fd;
 }
 
 /* What opens, by its contents; what does not, by its error. */
