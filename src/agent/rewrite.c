@@ -136,9 +136,8 @@ static bool near(unsigned long a, unsigned long b)
 
 static long area_map(unsigned long at)
 {
-  long p = sys6(SYS_mmap, (long)at, AREA_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
-                MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED_NOREPLACE : 0), -1, 0);
-  return p < 0 && p > -4096 ? p : p;
+  return sys6(SYS_mmap, (long)at, AREA_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
+              MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED_NOREPLACE : 0), -1, 0);
 }
 
 /* Below the text, where neither its bss nor a heap will want to grow; else above. */
