@@ -62,6 +62,11 @@ struct proc {
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   struct lock { uint32_t word; } lock; /* guards cwd, cwd_path */
   struct sigtab *sig;    /* signal.c: the program's dispositions */
+  struct handle root;    /* ROOT_REMOTE: the root directory, AFD_ROOT its placeholder ... */
+  char *root_path;       /* ... and its path on the slave (4096 bytes, shared by all that inherit it) */
+  uint8_t rooted;        /* enum rooted */
+  bool own_ids;          /* creds.c: `ids' are not the session's */
+  struct ids ids;
   char *exe;             /* 4096 bytes: what /proc/self/exe says */
   struct handle mapped;  /* map.c: AFD_MAPPED holds the contents of this file as they were ... */
   uint32_t mapped_gen;   /* ... when its counter stood there */
@@ -201,9 +206,14 @@ void last_words(const char *line, size_t n);
 /* Says one line on the agent's side of the trace or, failing that, on standard error, and ends the process. */
 void fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* ident.c: owners of local objects as the program is to see them. */
-uint32_t uid_shown(uint32_t uid);
+/* creds.c */
+uint32_t uid_shown(uint32_t uid); /* owners of local objects as the program is to see them */
 uint32_t gid_shown(uint32_t gid);
+bool creds_foreign(const struct proc *p); /* what the session knows of the slave's files is not this process's to use */
+void creds_tell(struct proc *p);          /* tells the slave whom this process is, and its root */
+void creds_born(struct proc *p);          /* a new context inherits that */
+void creds_start(struct proc *p, const struct carry *k);
+void creds_carry(const struct proc *p, struct carry *k);
 
 /* An agent descriptor by role. */
 static inline int afd(const struct proc *p, enum agent_fd which)
@@ -247,6 +257,7 @@ struct hstate *hstate(struct handle h);            /* never 0 for a handle that 
    as /proc/self/exe is to show it. Checks execute permission. -errno. */
 int route_open_exec(struct call *c, int dirfd, const char *path, int flags, char *real);
 /* Set-up of a freshly started or exec'd process: cwd, handles, rules. */
+const char *root_seen(const struct proc *p, const char *path); /* cwd.c: a name on the slave, below its root */
 void route_start(struct proc *p, const struct carry *carry);
 void route_carry(struct proc *p, struct carry *carry);
 /* call.c: after fork in the child, and at thread's end */

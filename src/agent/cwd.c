@@ -4,6 +4,8 @@
  * Owns proc.cwd and cwd_path (under proc.lock) and AFD_CWD, which keeps a remote directory's placeholder open for as
  * long as it is somebody's working directory. The kernel's own working directory follows only local ones. A local
  * directory's name is kept too: it chooses the rules that a relative path falls under. "": it lies too deep for a name.
+ * The same for the root: a directory of the slave becomes one there (creds.c tells), where no rule leads out of it; a
+ * local one is the kernel's, and then every absolute path is.
  */
 #include <asm/errno.h>
 #include <asm/unistd.h>
@@ -185,26 +187,91 @@ long a_getcwd(struct call *c)
   long r = refresh(c, h, path);
   if (r)
     return r;
-  size_t n = strlen(path) + 1;
+  const char *seen = root_seen(c->p, path);
+  size_t n = strlen(seen) + 1;
   if (n == 1)
     return -ENAMETOOLONG;
   if (c->a[1] < n)
     return -ERANGE;
-  return copy_out((void *)c->a[0], path, n) ? -EFAULT : (long)n;
+  return copy_out((void *)c->a[0], seen, n) ? -EFAULT : (long)n;
 }
 
-/* A root on the slave would leave the programs' own files behind: refused as to one without the privilege. */
+/* ---- chroot ---- */
+
+static long root_here(struct call *c, const struct at *at)
+{
+  c->a[0] = (unsigned long)at->path;
+  long r = pass(c);
+  if (!r && !standalone())
+    c->p->rooted = ROOT_LOCAL;
+  return r;
+}
+
+static bool is_session_root(const struct wire_attr *a)
+{
+  return a->dev == session->root_dev && a->ino == session->root_ino;
+}
+
+static void root_set(struct proc *p, struct handle h, const char *path, int fd)
+{
+  sys3(__NR_dup3, fd, afd(p, AFD_ROOT), 0);
+  lock(&p->lock);
+  memcpy(p->root_path, path, strlen(path) + 1);
+  p->root = h;
+  p->rooted = ROOT_REMOTE;
+  unlock(&p->lock);
+  creds_tell(p);
+}
+
+/* The directory is open on the slave. */
+static long root_there(struct call *c, struct opened *o, const struct at *at)
+{
+  struct proc *p = c->p;
+  char *path = c->t->path_buf[2];
+  long r = !attr_executable(&o->attr) ? -EACCES : p->ids.euid ? -EPERM : 0;
+  if (r || (p->rooted == ROOT_SESSION && is_session_root(&o->attr))) {
+    handle_close(c->t, o->h);
+    return r;
+  }
+  long fd = open_place(c, o, at, O_CLOEXEC);
+  if (fd < 0)
+    return fd;
+  if (!p->root_path && !(p->root_path = small_new(PATH_SIZE)))
+    r = -ENOMEM;
+  if (!r)
+    r = dir_path((int)fd, o->h, path);
+  if (!r)
+    root_set(p, o->h, path, (int)fd);
+  sys1(__NR_close, fd);
+  vft_forget(p, (int)fd);
+  return r;
+}
+
 long a_chroot(struct call *c)
 {
   struct at at;
+  struct opened o;
   long r = route(c, AT_FDCWD, (const void *)c->a[0], 0, &at, 0);
   if (r)
     return r;
-  if (!at.local)
-    return -EPERM;
-  c->a[0] = (unsigned long)at.path;
-  return pass(c);
+  if (at.local)
+    return root_here(c, &at);
+  r = open_remote(c, &at, O_PATH | O_DIRECTORY, 0, &o);
+  if (r < 0)
+    return r;
+  return r == 1 ? root_here(c, &at) : root_there(c, &o, &at);
 }
+
+/* A name on the slave as a process with that root sees it. */
+const char *root_seen(const struct proc *p, const char *path)
+{
+  size_t n = p->rooted == ROOT_REMOTE ? strlen(p->root_path) : 0;
+  if (n < 2 || strncmp(path, p->root_path, n) || (path[n] && path[n] != '/'))
+    return path;
+  return path[n] ? path + n : "/";
+}
+
+/* ---- umask ---- */
 
 /* The kernel's own for local files; every request carries it to the slave. */
 long a_umask(struct call *c)

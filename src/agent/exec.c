@@ -281,6 +281,7 @@ static long carry_write(struct call *c, struct exec_plan *plan, const char *exec
   k->prog_fd = afd(p, AFD_SPARE), k->interp_fd = plan->interp_fd >= 0 ? afd(p, AFD_SPARE) + 1 : -1;
   memcpy(k->exe, plan->real, strlen(plan->real) + 1);
   memcpy(k->execfn, execfn, strlen(execfn) + 1);
+  creds_carry(p, k);
   route_carry(p, k);
   long r = carry_send(c->t, k);
   pages_free(k, sizeof *k);

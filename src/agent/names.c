@@ -163,7 +163,7 @@ static void take_entry(const struct names *v, const struct name_entry *e, struct
 
 enum known names_ask(struct call *c, const struct at *at, bool follow, struct name_answer *a)
 {
-  const struct names *v = at->local ? 0 : names_view(c->p);
+  const struct names *v = at->local || creds_foreign(c->p) ? 0 : names_view(c->p);
   const char *rest = at->path, *name;
   struct name_entry e;
   struct name_dir d;

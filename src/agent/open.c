@@ -406,10 +406,10 @@ long a_newfd(struct call *c)
 
 static bool in_group(uint64_t gid)
 {
-  const struct facts *f = &session->facts;
-  if (gid == f->egid)
+  const struct ids *f = &self()->proc->ids;
+  if (gid == f->fsgid)
     return true;
-  for (uint32_t i = 0; i < f->ngroups && i < 64; i++)
+  for (uint32_t i = 0; i < f->ngroups; i++)
     if (f->groups[i] == gid)
       return true;
   return false;
@@ -417,10 +417,10 @@ static bool in_group(uint64_t gid)
 
 bool attr_executable(const struct wire_attr *a)
 {
-  const struct facts *f = &session->facts;
-  if (f->euid == 0)
+  const struct ids *f = &self()->proc->ids;
+  if (f->fsuid == 0)
     return S_ISDIR(a->mode) || a->mode & 0111;
-  if (a->uid == f->euid)
+  if (a->uid == f->fsuid)
     return a->mode & 0100;
   return a->mode & (in_group(a->gid) ? 0010 : 0001);
 }
@@ -456,8 +456,8 @@ static long exec_here(const struct at *at, char *real)
   if (fd < 0)
     return fd;
   long r = check_exec_here(fd);
-  if (!r && real)
-    r = name_of(fd, real);
+  if (!r && real && name_of(fd, real) < 0) /* no /proc below this root */
+    memcpy(real, at->path, strlen(at->path) + 1);
   if (r >= 0)
     return fd;
   sys1(__NR_close, fd);
@@ -469,7 +469,8 @@ static void real_name(struct call *c, struct handle h, const struct at *at, char
 {
   struct req q;
   uint32_t n;
-  memcpy(real, at->lexical, strlen(at->lexical) + 1);
+  const char *given = *at->lexical ? at->lexical : at->path;
+  memcpy(real, given, strlen(given) + 1);
   req_start(&q, c->t, &syscall_rows[__NR_readlinkat]);
   req_handle(&q, h);
   req_str(&q, "");
@@ -481,6 +482,9 @@ static void real_name(struct call *c, struct handle h, const struct at *at, char
     return;
   memcpy(real, p, n);
   real[n] = 0;
+  const char *seen = root_seen(c->p, real);
+  if (seen != real)
+    memmove(real, seen, strlen(seen) + 1);
 }
 
 static long exec_contents(struct call *c, struct opened *o)
@@ -498,7 +502,7 @@ static long exec_contents(struct call *c, struct opened *o)
 /* An ELF file that would run as somebody else; what a script says of that, the kernel ignores, too. */
 static bool is_set_id(const struct wire_attr *a, long fd)
 {
-  const struct facts *f = &session->facts;
+  const struct ids *f = &self()->proc->ids;
   bool suid = a->mode & S_ISUID && a->uid != f->euid,
        sgid = a->mode & S_ISGID && a->mode & S_IXGRP && a->gid != f->egid;
   char magic[4];

@@ -151,7 +151,7 @@ static long self_link(struct call *c, const struct at *at)
     return give_link(c, c->p->exe);
   if (s.what == SELF_CWD && c->p->cwd.v != H_NONE) {
     cwd_get(c->p, c->t->path_buf[2]);
-    return give_link(c, c->t->path_buf[2]);
+    return give_link(c, root_seen(c->p, c->t->path_buf[2]));
   }
   if (s.what != SELF_FD)
     return 0;

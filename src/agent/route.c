@@ -556,10 +556,34 @@ static int route_standalone(struct call *c, struct at *at)
   return r < 0 ? r : 0;
 }
 
+/*
+ * After chroot(2). No rule leads out of a root on the slave, which walks absolute paths from it; a local one is the
+ * kernel's business. What is not below the root is only reached through what is open already.
+ */
+static int route_rooted(struct call *c, struct at *at)
+{
+  struct proc *p = c->p;
+  struct handle h = {H_NONE};
+  if (at->path[0] == '/')
+    h.v = p->rooted == ROOT_REMOTE ? H_ROOT : H_NONE;
+  else if (at->dirfd == AT_FDCWD)
+    h = cwd_get(p, at->lexical);
+  else if (fd_hidden(p, at->dirfd))
+    return -EBADF;
+  else
+    h = vft_remote(p, at->dirfd);
+  at->lexical[0] = 0;
+  if (h.v != H_NONE)
+    go_remote(at, h, at->path);
+  return 0;
+}
+
 static int route_given(struct call *c, struct at *at)
 {
   if (standalone())
     return route_standalone(c, at);
+  if (c->p->rooted)
+    return route_rooted(c, at);
   if (at->path[0] == '/')
     return route_path(c, at);
   if (at->dirfd != AT_FDCWD)
@@ -605,7 +629,12 @@ static void cwd_local(struct proc *p)
 
 void route_start(struct proc *p, const struct carry *carry)
 {
+  static char root_path[PATH_SIZE];
   locks_start(carry);
+  p->rooted = (uint8_t)carry->rooted;
+  p->root.v = carry->root_handle;
+  if (p->rooted == ROOT_REMOTE)
+    memcpy(p->root_path = root_path, carry->root, sizeof carry->root - 1);
   if (carry->cwd_handle == H_NONE || standalone()) {
     cwd_local(p);
     return;
@@ -622,5 +651,9 @@ void route_carry(struct proc *p, struct carry *carry)
   carry->cwd_handle = cwd_get(p, carry->cwd).v;
   carry->cwd_gen = p->cwd_gen;
   carry->umask = p->umask;
+  carry->rooted = p->rooted;
+  carry->root_handle = p->root.v;
+  if (p->rooted == ROOT_REMOTE)
+    memcpy(carry->root, p->root_path, strlen(p->root_path) + 1);
   locks_carry(p, carry);
 }

@@ -147,6 +147,7 @@ static void process_start(struct start *s)
   Elf64_auxv_t *vdso = aux(s, AT_SYSINFO_EHDR);
   time_start(vdso ? vdso->a_un.a_val : 0);
   t->sigmask = s->carry->sigmask;
+  creds_start(p, s->carry);
   route_start(p, s->carry);
 }
 
@@ -180,7 +181,7 @@ static void aux_identity(struct start *s)
 {
   if (standalone())
     return;
-  const struct facts *f = &session->facts;
+  const struct ids *f = &s->t->proc->ids;
   aux_set(s, AT_UID, f->ruid);
   aux_set(s, AT_EUID, f->euid);
   aux_set(s, AT_GID, f->rgid);

@@ -123,9 +123,12 @@ struct proc *proc_copy(struct proc *p)
   n->vft = vft_copy(p->vft);
   n->sig = sigtab_copy(p->sig);
   n->cwd_path = small_new(4096);
-  if (!n->vft || !n->sig || !n->cwd_path)
+  n->root_path = p->root_path ? small_new(4096) : 0;
+  if (!n->vft || !n->sig || !n->cwd_path || (p->root_path && !n->root_path))
     return 0;
   memcpy(n->cwd_path, p->cwd_path, 4096);
+  if (p->root_path)
+    memcpy(n->root_path, p->root_path, 4096);
   return n;
 }
 
@@ -134,6 +137,8 @@ static void proc_free(struct proc *p)
   vft_free(p->vft);
   small_free(p->sig, sizeof *p->sig);
   small_free(p->cwd_path, 4096);
+  if (p->root_path)
+    small_free(p->root_path, 4096);
   small_free(p, sizeof *p);
 }
 
@@ -177,6 +182,7 @@ static void forked(struct thread *t)
   p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED);
   call_forked(t);
   call_bind(p);
+  creds_born(p);
   count(N_PROCESSES);
 }
 
@@ -209,6 +215,7 @@ void child_main(struct thread *t)
   if (t->new_process) {
     p->pid = t->tid;
     call_bind(p);
+    creds_born(p);
   }
   signals_restore(t);
   leave();

@@ -80,7 +80,8 @@ struct pending {
 struct process {
   pid_t pid;
   uint32_t ctx;
-  bool locks; /* it has taken POSIX record locks */
+  bool context; /* the slave has been told whom it is */
+  bool locks;   /* it has taken POSIX record locks */
   int pidfd;
   bool ended;
   uint64_t ended_at; /* h->taken when that was seen */
@@ -221,6 +222,7 @@ void proc_bind(struct hub *h, const struct message *m);
 void proc_ended(struct hub *h, pid_t pid); /* seen; acted upon when all that it sent has been passed on: */
 void procs_settle(struct hub *h, bool drained);
 /* A request for a POSIX record lock has been passed on. */
+void proc_context(struct hub *h, uint32_t ctx);
 void proc_locked(struct hub *h, uint32_t ctx);
 /* The process has ended. */
 bool proc_gone(struct hub *h, pid_t pid);

@@ -30,12 +30,39 @@ static void unlock(struct hub *h, uint32_t ctx)
   hub_post(h, W_UNLOCK, ctx, &w, body);
 }
 
-/* Who is not known had ended before it could be watched. */
-void proc_locked(struct hub *h, uint32_t ctx)
+static void context_over(struct hub *h, uint32_t ctx)
+{
+  uint8_t body[48];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, H_ROOT);
+  put_u64(&w, CONTEXT_OVER);
+  for (int i = 0; i < 3; i++)
+    put_u64(&w, 0);
+  put_blob(&w, 0, 0);
+  hub_post(h, W_CONTEXT, ctx, &w, body);
+}
+
+static struct process *of_context(struct hub *h, uint32_t ctx)
 {
   struct process *p = h->processes;
   while (p && p->ctx != ctx)
     p = p->next;
+  return p;
+}
+
+/* Who is not known had ended before it could be watched. */
+void proc_context(struct hub *h, uint32_t ctx)
+{
+  struct process *p = of_context(h, ctx);
+  if (p)
+    p->context = true;
+  else
+    context_over(h, ctx);
+}
+
+void proc_locked(struct hub *h, uint32_t ctx)
+{
+  struct process *p = of_context(h, ctx);
   if (p)
     p->locks = true;
   else
@@ -77,6 +104,8 @@ static void settle(struct hub *h, struct process **at)
   end_of(h, p->pid, p->ctx);
   if (p->locks)
     unlock(h, p->ctx);
+  if (p->context)
+    context_over(h, p->ctx);
   free(p);
 }
 

@@ -73,6 +73,8 @@ static const char *args_of(uint16_t op)
   case W_FLUSH:
   case W_UNLOCK:
     return "II";
+  case W_CONTEXT:
+    return "HIIIIB";
   case W_CLOSED:
     return "H";
   default:
@@ -201,6 +203,8 @@ static int note_before(struct hub *h, const struct message *m)
 static void note_after(struct hub *h, const struct message *m, uint64_t seq)
 {
   note_change(h, m, seq);
+  if (m->f.op == W_CONTEXT)
+    proc_context(h, m->f.ctx);
   if (m->f.op == OP_fcntl && (int_at(m, 8) == LINUX_F_SETLK || int_at(m, 8) == LINUX_F_SETLKW))
     proc_locked(h, m->f.ctx);
   if (m->f.op != OP_close)

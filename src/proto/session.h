@@ -25,7 +25,7 @@
 #define SLOT_BUFFERS 2
 
 /* Where the agent's own descriptors lie: at the program's soft limit of open files, see agent/hide.c. */
-enum agent_fd { AFD_REQUEST, AFD_SESSION, AFD_AGENT, AFD_CARRY, AFD_CWD, AFD_MAPPED, AFD_SPARE, AFD_COUNT = 16 };
+enum agent_fd { AFD_REQUEST, AFD_SESSION, AFD_AGENT, AFD_CARRY, AFD_CWD, AFD_MAPPED, AFD_ROOT, AFD_SPARE, AFD_COUNT = 16 };
 
 struct rule {
   uint8_t where; /* enum where */
@@ -189,6 +189,12 @@ struct session {
  * What an executed agent is told, through AFD_CARRY: a memfd at the first start, a message in a socket later. Read whole,
  * then closed. The agent finds its descriptors by its own: AT_EXECFN names it.
  */
+enum rooted { ROOT_SESSION, ROOT_LOCAL /* the kernel's own has been changed */, ROOT_REMOTE /* by chroot(2) */ };
+struct ids {
+  uint32_t ruid, euid, suid, fsuid, rgid, egid, sgid, fsgid;
+  uint32_t kept; /* 1: its powers outlived a change from user 0 (PR_SET_KEEPCAPS) */
+  uint32_t ngroups, groups[CONTEXT_GROUPS];
+};
 enum carry_kind { CARRY_FIRST, CARRY_EXEC };
 #define CARRY_UNLOCK_MAX 64
 struct carry {
@@ -200,6 +206,10 @@ struct carry {
   uint32_t cwd_handle;   /* H_NONE: the working directory is local and the kernel's own */
   uint32_t cwd_gen;      /* when its name was learnt, see struct proc */
   uint32_t umask;
+  uint32_t rooted;       /* enum rooted */
+  uint32_t root_handle;
+  uint32_t own_ids;      /* 1: `ids' are not the session's */
+  struct ids ids;
   uint32_t nfilters;     /* the program's own system call filters, that many messages more */
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   uint64_t sigmask;      /* the program's mask */
@@ -207,6 +217,7 @@ struct carry {
   struct {
     uint64_t dev, ino;
   } unlock[CARRY_UNLOCK_MAX];
+  char root[4096];       /* path on the slave of the root directory, AFD_ROOT holds it */
   char cwd[4096];        /* canonical path of a remote cwd */
   char exe[4096];        /* what /proc/self/exe says */
   char execfn[4096];     /* AT_EXECFN */

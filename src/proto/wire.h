@@ -92,9 +92,15 @@ enum wire_op {
   W_UNWATCH,     /* agent to hub, CALL: "HI" inotify handle, wd of W_WATCH */
   W_CLOSED,      /* agent to hub, POST: "H" handle: a descriptor of it has just been closed; if it was the last, this is
                     the place of the close among the session's messages */
+  W_CONTEXT,     /* POST: "HIIIIB": what process context `ctx' is to the slave's kernel from here on: its root directory
+                    (H_ROOT: the slave's own), real and file system uid, real and file system gid, supplementary
+                    groups (4 bytes each). A first uid of CONTEXT_OVER: nothing but the session's own any more */
   W_EVENTS,      /* agent to hub, CALL: "HI" inotify handle, room: events of local files, a buffer; how many bytes. Room
                     0: how many wait */
 };
+
+#define CONTEXT_OVER UINT64_MAX
+#define CONTEXT_GROUPS 256
 
 /* Handles: chosen by the master. index in the low 20 bits, generation above; the whole number must match. */
 #define HANDLE_INDEX_BITS 20

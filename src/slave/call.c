@@ -223,7 +223,7 @@ int call_base(struct call *c)
 {
   uint64_t fd = 0;
   if (c->path[0].base == H_ROOT)
-    return -1;
+    return c->context.root;
   return take_handle(c, c->path[0].base, &fd) ? -EBADF : (int)fd;
 }
 
@@ -235,7 +235,7 @@ static int walk_one(struct call *c, unsigned which)
   bool root = p->base == H_ROOT || p->text[0] == '/';
   int err = root ? 0 : take_handle(c, p->base, &base);
   if (!err)
-    err = walk(root ? -1 : (int)base, p->text, walk_flags(c, which), &c->at[which], left);
+    err = walk_below(c->context.root, root ? -1 : (int)base, p->text, walk_flags(c, which), &c->at[which], left);
   if (!err)
     c->nspots = which + 1;
   if (err != WALK_LEFT)
@@ -508,7 +508,7 @@ static void tell_names(struct call *c, long r)
   unsigned op = c->row->wire;
   bool asks = op == OP_statx || op == OP_faccessat2 || op == OP_readlinkat || op == OP_openat;
   bool about = r >= 0 || r == -ENOENT || (r == -EINVAL && op == OP_readlinkat);
-  if (!asks || !about || c->worker || !c->asked || !c->npaths)
+  if (!asks || !about || c->worker || !c->asked || !c->npaths || c->rooted)
     return;
   if (c->nspots)
     names_touch(&c->at[0], op != OP_openat || r < 0);
@@ -525,9 +525,13 @@ static void tell_names(struct call *c, long r)
 static void run(struct call *c, const uint8_t *body, uint32_t n)
 {
   long r = decode(c, body, n);
+  if (!r)
+    r = context_enter(c->f.ctx, &c->context);
   if (!r) {
     set_umask(c);
     r = c->act->run(c);
+    c->rooted = c->context.root >= 0;
+    context_leave(&c->context);
   }
   if (r == CALL_DEFER) {
     r = worker_start(&c->f, body, n);
@@ -579,6 +583,8 @@ bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worke
     return !body_check("HI", body, n) && run_poll(f, body);
   if (f->op == W_UNLOCK)
     return !body_check("II", body, n) && run_unlock(f, body);
+  if (f->op == W_CONTEXT)
+    return f->type == F_POST && !body_check("HIIIIB", body, n) && context_set(f->ctx, body, n);
   if (!row || body_check(row->args, body, n))
     return false;
   struct call c;

@@ -131,6 +131,8 @@ void walk_rule(const char *text, uint32_t n); /* "WHERE PREFIX" */
 /* 0; -errno; or WALK_LEFT: `left' (WIRE_PATH_MAX) is where the master goes on. base: -1 for the root. */
 #define WALK_LEFT 1
 int walk(int base, const char *path, unsigned flags, struct spot *s, char *left);
+/* The same below another root (descriptor): nothing leads out of it, and the master's rules are not asked. -1: none. */
+int walk_below(int root, int base, const char *path, unsigned flags, struct spot *s, char *left);
 /* The kernel's own walk, with restrictions (openat2's resolve): a descriptor or -errno. */
 struct open_how;
 int walk_open(int base, const char *path, const struct open_how *how);
@@ -141,6 +143,10 @@ void spot_done(struct spot *s);
 int real_path(int fd, char out[WIRE_PATH_MAX]);
 
 /* ---- call.c: one call ---- */
+struct taken {
+  int root; /* descriptor of the context's root directory, -1: the slave's own */
+  bool ids; /* the calling thread acts as somebody else */
+};
 struct call_path {
   uint64_t base; /* handle */
   const char *text;
@@ -152,9 +158,11 @@ struct call {
   const struct row *row;
   const struct act *act;
   bool worker; /* runs on a thread of its own: may block */
+  bool rooted; /* below a root of its context's own */
   bool asked;  /* a CALL, as opposed to a POST */
   uint8_t reply_flags;
   struct promise promise;
+  struct taken context;
   struct wbuf out; /* the reply's body */
   uint8_t *reply;  /* its beginning */
   long nr;         /* native call to make, and its registers */
@@ -201,6 +209,11 @@ int64_t clock_shift(void);
 /* Whether less is free than what may be under way at any time; file.c looks as the session opens and writes. */
 bool space_tight(void);
 int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_attr *a);
+/* context.c: process contexts with a root or ids of their own. Body of W_CONTEXT, checked; false: not to be had. */
+bool context_set(uint32_t ctx, const uint8_t *body, uint32_t n);
+/* The calling thread takes on the context's ids; 0 or -errno, and nothing is taken then. */
+int context_enter(uint32_t ctx, struct taken *t);
+void context_leave(struct taken *t);
 /* inotify.c */
 do_fn do_inotify_init, do_inotify_add;
 /* locks.c: record locks, POSIX ones of process context `ctx' and those of descriptions; lk: type, whence, start, len,

@@ -34,6 +34,8 @@ static struct {
 struct walker {
   int cur;
   bool owned;
+  int root;
+  bool rooted; /* below another root than the slave's: nothing there is anybody else's */
   unsigned flags, links;
   bool armed;               /* a link or `..' was taken: from here on the rules are asked */
   bool located;             /* `here' is the path of cur */
@@ -212,17 +214,17 @@ static int expand(struct walker *w, const struct part *p, const char *target, si
   w->at = w->rest;
   w->armed = true;
   if (target[0] == '/') {
-    enter(w, W.root, false);
+    enter(w, w->root, false);
     w->here[0] = 0;
     w->located = true;
   }
   return 0;
 }
 
-static bool at_root(int dir)
+static bool at_root(const struct walker *w)
 {
   struct stat a, b;
-  return !fstatat(dir, "", &a, AT_EMPTY_PATH) && !fstatat(W.root, "", &b, AT_EMPTY_PATH) && a.st_dev == b.st_dev &&
+  return !fstatat(w->cur, "", &a, AT_EMPTY_PATH) && !fstatat(w->root, "", &b, AT_EMPTY_PATH) && a.st_dev == b.st_dev &&
          a.st_ino == b.st_ino;
 }
 
@@ -230,12 +232,14 @@ static int go_up(struct walker *w)
 {
   w->armed = true;
   w->located = false;
-  if (!at_root(w->cur)) {
+  if (!at_root(w)) {
     int up = openat(w->cur, "..", DIR_FLAGS);
     if (up < 0)
       return -errno;
     enter(w, up, true);
   }
+  if (w->rooted)
+    return 0;
   int err = locate(w);
   if (err)
     return err;
@@ -287,7 +291,7 @@ static bool dots(const char *name)
 /* A component that is neither `.' nor `..' nor empty. */
 static int plain_part(struct walker *w, const struct part *p, bool *done)
 {
-  if (w->armed) {
+  if (w->armed && !w->rooted) {
     int err = locate(w);
     if (err)
       return err;
@@ -366,8 +370,18 @@ static bool leap(struct walker *w, int *err)
 
 int walk(int base, const char *path, unsigned flags, struct spot *s, char *left)
 {
+  return walk_below(-1, base, path, flags, s, left);
+}
+
+int walk_below(int root, int base, const char *path, unsigned flags, struct spot *s, char *left)
+{
   bool absolute = path[0] == '/' || base < 0;
-  struct walker w = {.cur = absolute ? W.root : base, .flags = flags, .left = left, .spot = s, .at = w.rest};
+  struct walker w = {.root = root < 0 ? W.root : root, .rooted = root >= 0};
+  w.cur = absolute ? w.root : base;
+  w.flags = flags;
+  w.left = left;
+  w.spot = s;
+  w.at = w.rest;
   s->owned = false;
   s->dir = w.cur;
   s->name[0] = 0;
