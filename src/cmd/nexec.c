@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <getopt.h>
 #include <netdb.h>
 #include <poll.h>
@@ -24,6 +25,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/std.h"
+#include "cmd/config.h"
 #include "cmd/handshake.h"
 #include "cmd/near.h"
 #include "proto/codec.h"
@@ -38,7 +40,7 @@ struct options {
   struct wbuf w; /* the request */
   uint8_t *body;
   uint64_t flags;
-  const char *cwd, *secret;
+  const char *cwd, *secret, *config;
   int trace_fd;
   const char *host;
   char **argv;
@@ -51,6 +53,8 @@ static const char usage[] =
     "caller here. Without COMMAND: the user's login shell there.\n"
     "  --cwd DIR            start in DIR instead of the working directory\n"
     "  --env NAME=VALUE     add to the command's environment\n"
+    "  --send-env PATTERN   pass on the variables here with names like that; without: TERM, LANG, LC_*, TZ and the "
+    "like\n"
     "  --clean-env          take only who and where the user is from the environment here\n"
     "  --map PATH=WHERE     PATH and what is below it is local (HOST's), remote (of this machine) or deny(ed)\n"
     "  --programs=WHERE     whose programs and libraries: there (HOST's, the default) or here\n"
@@ -58,6 +62,7 @@ static const char usage[] =
     "  --no-cache           remember no names and attributes of directories here\n"
     "  --trace[=FILE]       a line a system call, on standard error or in FILE\n"
     "  --stats              figures at the end\n"
+    "  --config FILE        settings for hosts; default: $NEXEC_CONFIG or ~/.config/nexec/config\n"
     "  --secret-file FILE   default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret\n"
     "  -v, --help, --version\n"
     "The exit status is COMMAND's; 127 if there is none of that name, 126 if it cannot be executed, 255 if nexec "
@@ -116,6 +121,20 @@ static void check_env(const char *value)
     fail(FAILED, "--env wants NAME=VALUE, not %s", value);
 }
 
+/* Several patterns may stand in one value. */
+static void send_env(struct options *o, const char *value)
+{
+  char *patterns = strdup(value), *next = 0;
+  for (char *p = patterns ? strtok_r(patterns, " \t,", &next) : 0; p; p = strtok_r(0, " \t,", &next))
+    for (char **e = environ; *e; e++) {
+      char *name = strndup(*e, strcspn(*e, "="));
+      if (name && !fnmatch(p, name, 0))
+        ask(o, RQ_ENV, *e);
+      free(name);
+    }
+  free(patterns);
+}
+
 static void check_map(const char *value)
 {
   const char *eq = strrchr(value, '=');
@@ -126,6 +145,8 @@ static void check_map(const char *value)
 enum option_id {
   O_CWD = 256,
   O_ENV,
+  O_SEND_ENV,
+  O_CONFIG,
   O_CLEAN_ENV,
   O_MAP,
   O_PROGRAMS,
@@ -151,6 +172,11 @@ static void set_option(struct options *o, int which, const char *value)
   case O_ENV:
     check_env(value);
     ask(o, RQ_ENV, value);
+    break;
+  case O_SEND_ENV:
+    send_env(o, value);
+    break;
+  case O_CONFIG: /* read_options() has looked for it */
     break;
   case O_MAP:
     check_map(value);
@@ -203,32 +229,50 @@ static void ask_cwd(struct options *o)
   }
 }
 
-static void read_options(struct options *o, int argc, char **argv)
+static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},           {"env", 1, 0, O_ENV},
+                                             {"send-env", 1, 0, O_SEND_ENV}, {"clean-env", 0, 0, O_CLEAN_ENV},
+                                             {"config", 1, 0, O_CONFIG},     {"map", 1, 0, O_MAP},
+                                             {"programs", 1, 0, O_PROGRAMS}, {"no-rewrite", 0, 0, O_NO_REWRITE},
+                                             {"no-cache", 0, 0, O_NO_CACHE}, {"trace", 2, 0, O_TRACE},
+                                             {"stats", 0, 0, O_STATS},       {"secret-file", 1, 0, O_SECRET},
+                                             {"help", 0, 0, O_HELP},         {"version", 0, 0, O_VERSION},
+                                             {"verbose", 0, 0, 'v'},         {0, 0, 0, 0}};
+static const struct config_word config_words[] = {{"Env", O_ENV},           {"SendEnv", O_SEND_ENV},  {"Map", O_MAP},
+                                                  {"Programs", O_PROGRAMS}, {"SecretFile", O_SECRET}, {0, 0}};
+
+static void take_config(void *to, int option, const char *value)
 {
-  static const struct option table[] = {{"cwd", 1, 0, O_CWD},
-                                        {"env", 1, 0, O_ENV},
-                                        {"clean-env", 0, 0, O_CLEAN_ENV},
-                                        {"map", 1, 0, O_MAP},
-                                        {"programs", 1, 0, O_PROGRAMS},
-                                        {"no-rewrite", 0, 0, O_NO_REWRITE},
-                                        {"no-cache", 0, 0, O_NO_CACHE},
-                                        {"trace", 2, 0, O_TRACE},
-                                        {"stats", 0, 0, O_STATS},
-                                        {"secret-file", 1, 0, O_SECRET},
-                                        {"help", 0, 0, O_HELP},
-                                        {"version", 0, 0, O_VERSION},
-                                        {"verbose", 0, 0, 'v'},
-                                        {0, 0, 0, 0}};
-  o->body = malloc(REQUEST_MAX);
-  if (!o->body)
-    fail(FAILED, "out of memory");
-  o->w = (struct wbuf){o->body, o->body + REQUEST_MAX, false};
-  for (int which; (which = getopt_long(argc, argv, "+v", table, 0)) >= 0;)
-    set_option(o, which, optarg);
+  set_option(to, option, value);
+}
+
+/* Which host it is has to be known before the file is read, whose settings come before those of the command line. */
+static void find_host(struct options *o, int argc, char **argv)
+{
+  for (int which; (which = getopt_long(argc, argv, "+v", option_table, 0)) >= 0;) {
+    if (which == O_CONFIG)
+      o->config = optarg;
+    if (which == '?' || which == O_HELP || which == O_VERSION)
+      set_option(o, which, 0);
+  }
   if (!argv[optind])
     fail(FAILED, "no HOST; see nexec --help");
   o->host = argv[optind];
   o->argv = argv + optind + 1;
+  optind = 0;
+}
+
+static void read_options(struct options *o, int argc, char **argv)
+{
+  o->body = malloc(REQUEST_MAX);
+  if (!o->body)
+    fail(FAILED, "out of memory");
+  o->w = (struct wbuf){o->body, o->body + REQUEST_MAX, false};
+  find_host(o, argc, argv);
+  const char *config = o->config ? o->config : config_path();
+  if (config && !config_read(config, !o->config && !getenv("NEXEC_CONFIG"), o->host, config_words, take_config, o))
+    exit(FAILED);
+  for (int which; (which = getopt_long(argc, argv, "+v", option_table, 0)) >= 0;)
+    set_option(o, which, optarg);
   ask_cwd(o);
   ask_number(o, RQ_FLAGS, o->flags);
   for (char **a = o->argv; *a; a++)

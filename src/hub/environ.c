@@ -2,7 +2,8 @@
  * The environment of the command: a login's on the master, with what belongs to the person and the terminal from the
  * slave.
  *
- * Owns the list of names that travel. Must never pass on a name that changes which code is run (LD_*, PATH ...).
+ * Owns nothing; base/travel.c has the list. Must never take a name from the slave that changes which code is run (LD_*),
+ * whatever that one sends.
  */
 #include <paths.h>
 #include <stdio.h>
@@ -10,16 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/travel.h"
 #include "hub/launch.h"
 
 extern char **environ;
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-static const char *const person[] = {"HOME", "USER", "LOGNAME", "SHELL", "PWD", "MAIL"};
-static const char *const taste[] = {
-    "TERM",          "COLORTERM", "LANG",   "LANGUAGE", "TZ",   "DISPLAY",  "WAYLAND_DISPLAY", "XAUTHORITY",
-    "SSH_AUTH_SOCK", "EDITOR",    "VISUAL", "PAGER",    "LESS", "NO_COLOR", "LINES",           "COLUMNS"};
 
 struct env {
   char **v;
@@ -66,10 +63,10 @@ static const char *look(char **env, const char *name)
   return 0;
 }
 
-static void take(struct env *e, char **from, const char *const *names, size_t n)
+static void take(struct env *e, char **from, const char *const *names)
 {
-  for (size_t i = 0; i < n; i++)
-    set(e, names[i], look(from, names[i]));
+  for (; *names; names++)
+    set(e, *names, look(from, *names));
 }
 
 static void take_locale(struct env *e, char **from)
@@ -87,9 +84,9 @@ static const char *path_of(const struct launch *l, char **slave)
 
 static void of_slave(struct env *e, const struct launch *l, char **slave)
 {
-  take(e, slave, person, sizeof person / sizeof person[0]);
+  take(e, slave, travel_person);
   if (!l->clean_env) {
-    take(e, slave, taste, sizeof taste / sizeof taste[0]);
+    take(e, slave, travel_taste);
     take_locale(e, slave);
   }
   set(e, "PATH", path_of(l, slave));

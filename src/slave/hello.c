@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/std.h"
+#include "base/travel.h"
 #include "slave/slave.h"
 
 #define GROUPS_MAX 1024
@@ -128,6 +129,8 @@ static void put_environment(struct wbuf *w)
 {
   for (char **e = environ; e && *e; e++) {
     size_t n = strlen(*e);
+    if (!travels(*e))
+      continue;
     if (n + 6 > (size_t)(w->end - w->at))
       say("an environment variable of %zu bytes is too long to be passed on", n);
     else

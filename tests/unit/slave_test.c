@@ -147,10 +147,12 @@ static void greeting(void **state)
       assert_int_equal(fact_int(v, n, 0), K_STREAM);
     if (fact == FACT_IDS)
       assert_int_equal(fact_int(v, n, 1), geteuid());
+    if (fact == FACT_ENV)
+      assert_false(n >= 6 && !memcmp(v, "SECRET", 6));
   }
   assert_false(r.bad);
-  const unsigned needed[] = {FACT_VERSION, FACT_CAPS,     FACT_PID,    FACT_IDS,   FACT_GROUPS, FACT_UMASK,
-                             FACT_CWD,     FACT_HOSTNAME, FACT_DOMAIN, FACT_CLOCK, FACT_STDIO,  FACT_RELEASE};
+  const unsigned needed[] = {FACT_VERSION,  FACT_CAPS,   FACT_PID,   FACT_IDS,   FACT_GROUPS,  FACT_UMASK, FACT_CWD,
+                             FACT_HOSTNAME, FACT_DOMAIN, FACT_CLOCK, FACT_STDIO, FACT_RELEASE, FACT_ENV};
   for (unsigned i = 0; i < sizeof needed / sizeof *needed; i++)
     assert_true(seen & 1ull << needed[i]);
 }
@@ -826,6 +828,8 @@ static void nonsense(void **state)
 
 int main(void)
 {
+  setenv("SECRET_TOKEN", "x", 1);
+  setenv("LC_TIME", "C", 1);
   const struct CMUnitTest tests[] = {
       WITH_SLAVE(greeting),
       WITH_SLAVE(open_brings_contents),
