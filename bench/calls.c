@@ -4,11 +4,13 @@
  * Owns nothing but its loop. What it measures depends on what it runs under: nothing, fmaster, a tracer.
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,12 +51,60 @@ static void call_open_close(void)
   close(fd);
 }
 
+/* ---- of the file that was named, beside which there is a symbolic link `link' ---- */
+
+static const char *file;
+
+static void call_file_stat(void)
+{
+  if (stat(file, &st))
+    abort();
+}
+
+static void call_file_access(void)
+{
+  if (access(file, R_OK))
+    abort();
+}
+
+static void call_file_readlink(void)
+{
+  static char target[64];
+  if (readlink("link", target, sizeof target) < 0)
+    abort();
+}
+
+static void call_file_open_read(void)
+{
+  static char contents[8192];
+  int fd = open(file, O_RDONLY);
+  if (fd < 0 || fstat(fd, &st) || read(fd, contents, sizeof contents) < 1)
+    abort();
+  close(fd);
+}
+
+/* Nothing is known of it without asking. */
+static void call_round_trip(void)
+{
+  if (getxattr(file, "user.none", &byte, 1) >= 0)
+    abort();
+}
+
 static const struct kind {
   const char *name;
   void (*call)(void);
+  bool of_file;
 } kinds[] = {
-    {"getppid", call_getppid},       {"read", call_read}, {"fstat", call_fstat}, {"stat", call_stat},
-    {"open+close", call_open_close},
+    {"getppid", call_getppid, false},
+    {"read", call_read, false},
+    {"fstat", call_fstat, false},
+    {"stat", call_stat, false},
+    {"open+close", call_open_close, false},
+    {"file-stat", call_file_stat, true},
+    {"file-access", call_file_access, true},
+    {"file-readlink", call_file_readlink, true},
+    {"file-open-read", call_file_open_read, true},
+    {"round-trip", call_round_trip, true},
 };
 
 static double now(void)
@@ -85,13 +135,19 @@ static double measure(void (*call)(void), long n)
   return t[BATCHES / 2];
 }
 
-/* calls [CALLS-PER-BATCH] [NAME] */
+static bool wanted(const struct kind *k, const char *name)
+{
+  return (!k->of_file || file) && (!name || !strcmp(name, k->name));
+}
+
+/* calls [CALLS-PER-BATCH] [NAME or ""] [FILE] */
 int main(int argc, char **argv)
 {
   long n = argc > 1 ? atol(argv[1]) : 20000;
+  file = argc > 3 ? argv[3] : 0;
   zero_fd = open("/dev/zero", O_RDONLY);
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (argc < 3 || !strcmp(argv[2], kinds[i].name))
+    if (wanted(&kinds[i], argc > 2 && *argv[2] ? argv[2] : 0))
       printf("%s %.1f\n", kinds[i].name, measure(kinds[i].call, n));
   return 0;
 }
