@@ -88,6 +88,8 @@ struct opened {
 long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o);
 /* Gives the opened handle a descriptor, with the contents or the directory's path in it. Number or -errno. */
 long open_place(struct call *c, struct opened *o, const struct at *at, int cloexec);
+/* The same for a descriptor that another call than openat has opened: o's request has been answered with success. */
+long open_taken(struct call *c, struct opened *o, int cloexec);
 /* Closes a handle that has no placeholder. */
 void handle_close(struct thread *t, struct handle h);
 /* Whether the slave's user may execute (or enter) a file with these attributes. */

@@ -74,6 +74,9 @@ void filters_receive(struct thread *t, int fd, uint32_t n);
 void afd_fill(const struct proc *p);                  /* no number of the agent's is left for the kernel to hand out */
 void afd_yield(const struct proc *p, int from);       /* those from enum agent_fd `from' on are, until afd_fill() */
 
+/* ns.c: 0, or -EPERM: namespaces (CLONE_NEW...) that a process of a session cannot have of its own */
+long ns_allowed(uint64_t flags);
+
 /* time.c */
 void time_start(unsigned long vdso);
 

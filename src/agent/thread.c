@@ -281,10 +281,13 @@ static long clone_shared(struct call *c, struct clone_args_k *k, size_t size, bo
 
 static long clone_any(struct call *c, struct clone_args_k *k, size_t size, bool three)
 {
+  long r = ns_allowed(k->flags);
+  if (r)
+    return r;
   signals_block();
-  long r = c->t->pending         ? -ERESTART_CALL
-           : k->flags & CLONE_VM ? clone_shared(c, k, size, three)
-                                 : clone_memory(c, k, size, three);
+  r = c->t->pending         ? -ERESTART_CALL
+      : k->flags & CLONE_VM ? clone_shared(c, k, size, three)
+                            : clone_memory(c, k, size, three);
   signals_restore(c->t);
   return r;
 }

@@ -5,7 +5,7 @@
  */
 #include "proto/table.h"
 
-enum { NO_EPERM = 1, NO_ENOSYS = 38, NO_EOPNOTSUPP = 95 };
+enum { NO_EPERM = 1, NO_ENOSYS = 38 };
 
 enum {
 #define SYS(nr, name, handler, args, wire, traits, level, note) NR_##name = nr,

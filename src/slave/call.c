@@ -69,6 +69,11 @@ static const struct act acts[WIRE_MAX] = {
     [OP_ioctl] = {do_ioctl, 0},
     [OP_fcntl] = {do_fcntl, 0},
     [OP_copy_file_range] = {do_copy_file_range, 0},
+    [OP_file_getattr] = {do_file_getattr, 0},
+    [OP_file_setattr] = {do_file_setattr, 0},
+    [OP_name_to_handle_at] = {do_name_to_handle, 0},
+    [OP_open_by_handle_at] = {do_open_by_handle, 0},
+    [OP_quotactl] = {do_quotactl, 0},
 };
 static const struct act plain = {call_plain, 0};
 

@@ -267,6 +267,27 @@ static void space_used(int fd, uint32_t n)
 
 /* ---- opening and attributes ---- */
 
+static long opened_as(struct call *c, int fd, const struct stat *st, int flags, uint64_t num)
+{
+  if (S_ISREG(st->st_mode) && (flags & O_ACCMODE) != O_RDONLY && little_room(fd))
+    c->reply_flags |= FF_SYNC;
+  int err = put_opened(c, fd, st, flags);
+  if (!err)
+    err = handle_add(num, fd, kind_of(st, flags & O_PATH), st, (uint32_t)flags);
+  if (err)
+    close(fd);
+  return err;
+}
+
+long open_finish(struct call *c, int fd, int flags, uint64_t num)
+{
+  struct stat st;
+  int err = fstat(fd, &st) ? -errno : 0;
+  if (err)
+    close(fd);
+  return err ? err : opened_as(c, fd, &st, flags, num);
+}
+
 long do_openat(struct call *c)
 {
   struct stat st;
@@ -276,16 +297,7 @@ long do_openat(struct call *c)
   if (err)
     return err;
   int fd = restricted ? open_restricted(c, flags, &st) : open_checked(c, flags, &st);
-  if (fd < 0)
-    return fd;
-  if (S_ISREG(st.st_mode) && (flags & O_ACCMODE) != O_RDONLY && little_room(fd))
-    c->reply_flags |= FF_SYNC;
-  err = put_opened(c, fd, &st, flags);
-  if (!err)
-    err = handle_add(c->a[4], fd, kind_of(&st, flags & O_PATH), &st, (uint32_t)flags);
-  if (err)
-    close(fd);
-  return err;
+  return fd < 0 ? fd : opened_as(c, fd, &st, flags, c->a[4]);
 }
 
 long do_fstat(struct call *c)

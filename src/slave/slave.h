@@ -202,6 +202,10 @@ int call_object(struct call *c, bool follow);
 /* call.c, file.c, control.c: calls with functions of their own */
 do_fn do_openat, do_read, do_pread, do_write, do_pwrite, do_close, do_fstat, do_statx, do_getdents, do_readlinkat,
     do_linkat, do_utimensat, do_faccessat2, do_fchmodat2, do_slow, do_flock, do_ioctl, do_fcntl, do_copy_file_range;
+/* The end of an opening call: its reply, and the handle `num' for `fd', which is closed if that fails. 0 or -errno. */
+long open_finish(struct call *c, int fd, int flags, uint64_t num);
+/* fs.c */
+do_fn do_file_getattr, do_file_setattr, do_name_to_handle, do_open_by_handle, do_quotactl;
 /* attr.c */
 /* A hook for tests: seconds by which this slave's clock pretends to be ahead ($FSLAVE_CLOCK_SHIFT), in what it tells of
    its clock and of files' times, and in times it is given. */

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -141,6 +142,20 @@ static inline void show_status(const char *what, int status)
     say("%s: stopped by %d", what, WSTOPSIG(status));
   else
     say("%s: continued", what);
+}
+
+/* True if the kernel is at least that new. Some calls work on the other side although the kernel here has none of them:
+   such a test is no test where the native run cannot be the oracle. */
+static inline bool kernel_has(int major, int minor)
+{
+  struct utsname u;
+  int a = 0, b = 0;
+  uname(&u);
+  sscanf(u.release, "%d.%d", &a, &b);
+  if (a > major || (a == major && b >= minor))
+    return true;
+  say("needs Linux %d.%d", major, minor);
+  return false;
 }
 
 static inline void wait_for(pid_t pid, const char *what)

@@ -2,6 +2,7 @@
  * The table against the kernel's headers, as the compiler here finds them, and against itself.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,32 @@ static void every_kernel_number(void **state)
   }
   pclose(p);
   assert_true(seen > 300);
+}
+
+/* Linux numbers its calls without gaps, but for the range that x32 and the common numbering have left free. */
+static void no_gaps(void **state)
+{
+  (void)state;
+  int last = SYSCALL_MAX;
+  while (!syscall_rows[--last].name)
+    ;
+  assert_true(last >= 471); /* rseq_slice_yield, the newest when this was written */
+  for (int nr = 0; nr <= last; nr++)
+    if (!syscall_rows[nr].name != (nr > 336 && nr < 424))
+      fail_msg("number %d: a row too few or too many", nr);
+}
+
+/* What is refused has a reason for people, and the errno of a kernel that lacks it. */
+static void refusals_have_reasons(void **state)
+{
+  (void)state;
+  for (int nr = 0; nr < SYSCALL_MAX; nr++) {
+    const struct row *r = &syscall_rows[nr];
+    if (r->name && r->level == LEVEL_NONE)
+      assert_true((r->refuse == EPERM || r->refuse == ENOSYS) && *r->note);
+    if (r->name && r->level == LEVEL_PART)
+      assert_true(!r->refuse && *r->note);
+  }
 }
 
 static void wire_numbers(void **state)
@@ -89,8 +116,9 @@ static void flag_registers(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_kernel_number),    cmocka_unit_test(wire_numbers),   cmocka_unit_test(args_are_known),
-      cmocka_unit_test(spellings_lead_to_rows), cmocka_unit_test(flag_registers),
+      cmocka_unit_test(every_kernel_number), cmocka_unit_test(no_gaps),        cmocka_unit_test(refusals_have_reasons),
+      cmocka_unit_test(wire_numbers),        cmocka_unit_test(args_are_known), cmocka_unit_test(spellings_lead_to_rows),
+      cmocka_unit_test(flag_registers),
   };
   return cmocka_run_group_tests(tests, 0, 0);
 }
