@@ -14,8 +14,9 @@ fail() {
   return 1
 }
 
-# done_testing: the last line of a script.
+# done_testing: the last line of a script. Nothing of any session may be left then, on either host.
 done_testing() {
+  all_gone || fail "processes of a session are left"
   [ "$failures" = 0 ] || { echo "$failures of $cases failed"; exit 1; }
   echo "$cases cases"
   exit 0
