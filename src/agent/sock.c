@@ -2,10 +2,8 @@
  * Sockets of the master's kernel, where they meet descriptors, paths and ids of the slave: descriptors and
  * ids in messages, who is at the other end, unix socket names. Sockets themselves are local and pass.
  */
-#include "agent/io.h"
+#include "agent/sock.h"
 
-#define AF_UNIX 1
-#define SOL_SOCKET 1
 #define SCM_RIGHTS 1
 #define SCM_CREDENTIALS 2
 #define SO_PEERCRED 17
@@ -116,6 +114,18 @@ static __attribute__((noinline)) long send_ids(struct call *c, struct msg_k *m)
   return pass(c);
 }
 
+/* A message to a name: sent to what the name stands for. `to' has room for that. */
+static long lead_message(struct call *c, struct msg_k *m, struct addr *to)
+{
+  if (standalone() || !m->name || addr_in(to, m->name, (uint32_t)m->namelen))
+    return 0;
+  long r = unix_lead(c, (int)c->a[0], to);
+  m->name = (uint64_t)to->bytes;
+  m->namelen = to->len;
+  c->a[1] = (unsigned long)m;
+  return r;
+}
+
 long a_sendmsg(struct call *c)
 {
   struct msg_k m;
@@ -123,7 +133,10 @@ long a_sendmsg(struct call *c)
     return -ENOTSOCK;
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
+  struct addr to;
   long r = each_item(c, &m, refuse_hidden);
+  if (r == 0)
+    r = lead_message(c, &m, &to);
   if (r < 0)
     return r;
   return !standalone() && each_item(c, &m, is_ids) > 0 ? send_ids(c, &m) : pass(c);
@@ -156,7 +169,7 @@ long a_sendmmsg(struct call *c)
   if (not_a_socket(c))
     return -ENOTSOCK;
   for (unsigned i = 0; i < n; i++)
-    if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m) && m.msg.control)
+    if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m) && (m.msg.control || m.msg.name))
       return send_each(c, n);
   return pass(c);
 }
@@ -182,15 +195,62 @@ static long received(struct call *c, const struct cmsg_k *m, uint64_t data)
   return copy_out((void *)data, &u, sizeof u);
 }
 
+/* What the kernel stores in a program's message, which it has been given a copy of. */
+static long store_message(struct msg_k *user, const struct msg_k *m, const struct addr *from)
+{
+  uint32_t room = (uint32_t)m->namelen, n = room < from->len ? room : from->len;
+  uint32_t flags = (uint32_t)m->flags;
+  if ((int)room < 0 || copy_out((void *)m->name, from->bytes, n < sizeof from->bytes ? n : sizeof from->bytes) ||
+      copy_out(&user->namelen, &from->len, sizeof from->len) ||
+      copy_out(&user->controllen, &m->controllen, sizeof m->controllen) || copy_out(&user->flags, &flags, sizeof flags))
+    return -EFAULT;
+  return 0;
+}
+
+static long receive(struct call *c, struct msg_k *m)
+{
+  struct msg_k *user = (struct msg_k *)c->a[1];
+  struct msg_k copy = *m;
+  struct addr from;
+  if (standalone() || !m->name)
+    return pass(c);
+  copy.name = (uint64_t)from.bytes;
+  copy.namelen = sizeof from.bytes;
+  c->a[1] = (unsigned long)&copy;
+  long r = pass(c);
+  c->a[1] = (unsigned long)user;
+  if (r < 0)
+    return r;
+  from.len = (uint32_t)copy.namelen;
+  unix_show(&from);
+  m->controllen = copy.controllen;
+  m->flags = copy.flags;
+  long stored = store_message(user, m, &from);
+  return stored ? stored : r;
+}
+
 long a_recvmsg(struct call *c)
 {
   struct msg_k m;
   if (not_a_socket(c))
     return -ENOTSOCK;
-  long r = pass(c);
+  if (copy_in(&m, (void *)c->a[1], sizeof m))
+    return pass(c);
+  long r = receive(c, &m);
   if (r >= 0 && !copy_in(&m, (void *)c->a[1], sizeof m))
     each_item(c, &m, received);
   return r;
+}
+
+/* The kernel has told it already, and cut it where the program's room ended. */
+static void show_sender(struct mmsg_k *user, const struct msg_k *m)
+{
+  struct addr from;
+  if (standalone() || !m->name || addr_in(&from, m->name, (uint32_t)m->namelen))
+    return;
+  unix_show(&from);
+  if (!copy_out((void *)m->name, from.bytes, from.len < m->namelen ? from.len : m->namelen))
+    copy_out(&user->msg.namelen, &from.len, sizeof from.len);
 }
 
 long a_recvmmsg(struct call *c)
@@ -200,8 +260,10 @@ long a_recvmmsg(struct call *c)
     return -ENOTSOCK;
   long r = pass(c);
   for (long i = 0; i < r; i++)
-    if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m))
+    if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m)) {
       each_item(c, &m.msg, received);
+      show_sender((struct mmsg_k *)c->a[1] + i, &m.msg);
+    }
   return r;
 }
 
@@ -245,47 +307,128 @@ long a_getsockopt(struct call *c)
   return ids ? show_ids(c, len) : show_groups(c, len);
 }
 
-/* ---- names of unix sockets ---- */
+/* ---- addresses ---- */
 
-#define SUN_PATH_AT 2
-#define SUN_MAX 110
-
-/*
- * A socket's name in the file system, led to where its path leads. 0: the kernel is to go on with the arguments as
- * they are now; `refused' if the path is the slave's.
- */
-static long lead_name(struct call *c, char sun[SUN_MAX], long refused)
+long addr_in(struct addr *a, unsigned long user, unsigned long len)
 {
-  struct at at;
-  uint16_t family;
-  uint64_t len = c->a[2];
-  if (standalone() || len <= SUN_PATH_AT || len > SUN_MAX || copy_in(sun, (void *)c->a[1], len))
-    return 0;
-  memcpy(&family, sun, sizeof family);
-  if (family != AF_UNIX || !sun[SUN_PATH_AT])
-    return 0;
-  /* A path that fills its room has no end of its own there. */
-  char path[SUN_MAX + 1];
-  memcpy(path, sun + SUN_PATH_AT, len - SUN_PATH_AT);
-  path[len - SUN_PATH_AT] = 0;
-  long r = route(c, AT_FDCWD, path, 0, &at, 0);
-  return r < 0 ? r : at.local ? 0 : refused;
+  if ((int)len < 0 || (uint32_t)len > sizeof a->bytes)
+    return -EINVAL;
+  memset(a, 0, sizeof *a);
+  a->len = (uint32_t)len;
+  return copy_in(a->bytes, (void *)user, a->len);
+}
+
+long addr_out(const struct addr *a, unsigned long user, unsigned long lenp)
+{
+  int room;
+  if (copy_in(&room, (void *)lenp, sizeof room))
+    return -EFAULT;
+  if (room < 0)
+    return -EINVAL;
+  uint32_t n = (uint32_t)room < a->len ? (uint32_t)room : a->len;
+  if (n > sizeof a->bytes || copy_out((void *)user, a->bytes, n))
+    return -EFAULT;
+  return copy_out((void *)lenp, &a->len, sizeof a->len);
+}
+
+long int_option(int fd, int level, int option)
+{
+  int v = 0;
+  uint32_t len = sizeof v;
+  long r = sys5(__NR_getsockopt, fd, level, option, &v, &len);
+  return r < 0 ? r : v;
+}
+
+/* The call with an address of our own in place of the program's. */
+static long pass_addr(struct call *c, const struct addr *a, unsigned at)
+{
+  c->a[at] = (unsigned long)a->bytes;
+  c->a[at + 1] = a->len;
+  return pass(c);
 }
 
 long a_bind(struct call *c)
 {
-  char sun[SUN_MAX];
+  struct addr a;
   if (not_a_socket(c))
     return -ENOTSOCK;
-  long r = lead_name(c, sun, -EPERM);
-  return r < 0 ? r : pass(c);
+  if (standalone() || addr_in(&a, c->a[1], c->a[2]))
+    return pass(c);
+  long r = unix_bind(c, &a);
+  return r == 1 ? pass_addr(c, &a, 1) : r;
 }
 
 long a_connect(struct call *c)
 {
-  char sun[SUN_MAX];
+  struct addr a;
   if (not_a_socket(c))
     return -ENOTSOCK;
-  long r = lead_name(c, sun, -ECONNREFUSED);
-  return r < 0 ? r : pass(c);
+  if (standalone() || addr_in(&a, c->a[1], c->a[2]))
+    return pass(c);
+  long r = unix_lead(c, (int)c->a[0], &a);
+  return r < 0 ? r : pass_addr(c, &a, 1);
+}
+
+long a_sendto(struct call *c)
+{
+  struct addr a;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  if (standalone() || !c->a[4] || addr_in(&a, c->a[4], c->a[5]))
+    return pass(c);
+  long r = unix_lead(c, (int)c->a[0], &a);
+  return r < 0 ? r : pass_addr(c, &a, 4);
+}
+
+/* Calls that tell an address: where it goes and its length are arguments `at' and the next. */
+static long tell_addr(struct call *c, unsigned at)
+{
+  unsigned long user = c->a[at], lenp = c->a[at + 1];
+  struct addr a = {.len = sizeof a.bytes};
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  if (standalone() || !user || !lenp)
+    return pass(c);
+  c->a[at] = (unsigned long)a.bytes;
+  c->a[at + 1] = (unsigned long)&a.len;
+  long r = pass(c);
+  if (r < 0)
+    return r;
+  unix_show(&a);
+  long stored = addr_out(&a, user, lenp);
+  return stored ? stored : r;
+}
+
+long a_sockname(struct call *c)
+{
+  return tell_addr(c, 1);
+}
+
+long a_recvfrom(struct call *c)
+{
+  return tell_addr(c, 4);
+}
+
+/* A descriptor whose address nobody wants to have is not lost by the kernel either: it is not made. */
+long a_accept(struct call *c)
+{
+  unsigned long user = c->a[1], lenp = c->a[2];
+  struct addr a = {.len = sizeof a.bytes};
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  if (user) {
+    c->a[1] = (unsigned long)a.bytes;
+    c->a[2] = (unsigned long)&a.len;
+  }
+  long r = fd_new(c->p, pass(c));
+  if (r < 0)
+    return r;
+  unix_show(&a);
+  long stored = user ? addr_out(&a, user, lenp) : 0;
+  if (stored) {
+    sys1(__NR_close, r);
+    return stored;
+  }
+  vft_local(c->p, (int)r);
+  return r;
 }

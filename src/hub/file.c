@@ -102,17 +102,17 @@ int file_opening(struct hub *h, const struct message *m)
   return 0;
 }
 
-/* flags, handle */
-int file_making(struct hub *h, const struct message *m)
+/* The handle comes last. */
+int file_making(struct hub *h, const struct message *m, uint32_t kind)
 {
-  struct rbuf r = {m->body + 8, m->body + m->n, false};
+  struct rbuf r = {m->body + m->n - 8, m->body + m->n, false};
   uint64_t handle = get_u64(&r);
   if (handle >= H_NONE || HANDLE_INDEX(handle) < H_FIRST)
     return -EPROTO;
   struct file *f = file_new(h, (uint32_t)handle, m->f.ctx);
   if (!f)
     return -EPROTO;
-  f->kind = K_NOTIFY;
+  f->kind = kind;
   h->calls[m->f.tag].handle = f->handle;
   return 0;
 }
@@ -120,7 +120,7 @@ int file_making(struct hub *h, const struct message *m)
 void file_made(struct hub *h, uint32_t handle, int64_t result)
 {
   struct file *f = file_at(h, handle);
-  if (f && result < 0)
+  if (f && result)
     file_forget(h, f, 0);
   else if (f)
     f->answered = true;
@@ -276,6 +276,7 @@ void file_forget(struct hub *h, struct file *f, uint64_t close_seq)
     close(f->sock);
   if (f->notes >= 0)
     close(f->notes);
+  h->nbound -= f->bound != 0;
   unlink_closing(h, f);
   collect_late(h, f);
   uint32_t handle = f->handle;

@@ -284,6 +284,7 @@ static void tick(struct hub *h)
     return;
   h->tick = now + TICK;
   stores_tick(h);
+  bound_sweep(h);
   slots_sweep(h);
 }
 

@@ -63,6 +63,7 @@ struct file {
   uint64_t dev, ino;
   int notes;    /* inotify: our own instance, for files of the master; -1 */
   int wd, sock; /* the placeholder: its inotify watch, or our end of the pair; -1 */
+  uint64_t bound; /* K_BOUND: inode of the programs' socket, once it is bound */
   char *path;   /* as it was opened, for people */
   struct file *next_wd, *next_closing;
   uint64_t ended_at;  /* h->taken when the last close was seen */
@@ -125,6 +126,7 @@ struct hub {
   struct file *files[SESSION_HANDLES];
   struct file *by_wd[WD_BUCKETS];
   struct file *closing, *closed;
+  unsigned nbound; /* files that stand for bound unix sockets */
   struct late *late;
 
   struct process *processes;
@@ -190,7 +192,8 @@ struct file *file_fixed(struct hub *h, uint32_t handle, uint32_t kind, uint32_t 
 /* 0 or -EPROTO */
 int file_opening(struct hub *h, const struct message *m);
 /* The same of what has a number but no file: inotify_init1. */
-int file_making(struct hub *h, const struct message *m);
+int file_making(struct hub *h, const struct message *m, uint32_t kind);
+/* Anything but 0: it has not been made. */
 void file_made(struct hub *h, uint32_t handle, int64_t result);
 void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *body, uint32_t n);
 /* A close has been passed on with that number, or (0) it was never opened. */
@@ -208,6 +211,11 @@ void files_wake_all(struct hub *h);
 int file_take_late(struct hub *h, const struct file *f); /* -errno once, or 0 */
 /* Everything that stayed unreported moves to h->late. */
 void files_collect_late(struct hub *h);
+
+/* ---- bound.c: unix sockets of programs, under paths of the slave ---- */
+int bound_place(struct hub *h, const struct message *m); /* W_BOUND; 0 or -EPROTO */
+/* Closes those that nobody holds any more. */
+void bound_sweep(struct hub *h);
 
 /* ---- inotify.c ---- */
 int notes_watch(struct hub *h, const struct message *m);   /* W_WATCH; 0 or -EPROTO */

@@ -93,6 +93,7 @@ static void end_of(struct hub *h, pid_t pid, uint32_t ctx)
   slots_of_dead(h, pid);
   stores_flush(h);
   files_of_dead(h, ctx);
+  bound_sweep(h);
 }
 
 /* Takes it out of the list. */

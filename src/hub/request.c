@@ -59,27 +59,8 @@ static bool speaks_of(const char *args, const uint8_t *body, uint32_t n, uint32_
 
 static const char *args_of(uint16_t op)
 {
-  const struct row *row = op < WIRE_MAX ? row_of_wire(op) : 0;
-  if (row)
-    return row->args;
-  switch (op) {
-  case W_POLL:
-  case W_PLACE:
-  case W_MAPFD:
-  case W_WATCH:
-  case W_UNWATCH:
-  case W_EVENTS:
-    return "HI";
-  case W_FLUSH:
-  case W_UNLOCK:
-    return "II";
-  case W_CONTEXT:
-    return "HIIIIB";
-  case W_CLOSED:
-    return "H";
-  default:
-    return 0;
-  }
+  const struct row *row = row_of_op(op);
+  return row ? row->args : 0;
 }
 
 static bool mentions(const struct message *m, uint32_t handle)
@@ -196,7 +177,9 @@ static int note_before(struct hub *h, const struct message *m)
   if (m->f.op == OP_openat)
     return m->f.type == F_CALL ? file_opening(h, m) : -EPROTO;
   if (m->f.op == OP_inotify_init1)
-    return m->f.type == F_CALL ? file_making(h, m) : -EPROTO;
+    return m->f.type == F_CALL ? file_making(h, m, K_NOTIFY) : -EPROTO;
+  if (m->f.op == W_UBIND || m->f.op == W_UCONNECT)
+    return m->f.type == F_CALL ? file_making(h, m, K_BOUND) : -EPROTO;
   return 0;
 }
 
@@ -291,6 +274,8 @@ static int own_op(struct hub *h, struct message *m)
     return notes_unwatch(h, m);
   case W_EVENTS:
     return notes_events(h, m);
+  case W_BOUND:
+    return bound_place(h, m);
   case W_POLL:
     return notes_poll(h, m) ? 0 : relay(h, m);
   default:

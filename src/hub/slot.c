@@ -75,6 +75,11 @@ static void slot_free(struct hub *h, uint32_t tag)
   __atomic_store_n(&s->owner, 0, __ATOMIC_RELEASE);
 }
 
+static bool makes_handle(uint16_t op)
+{
+  return op == OP_inotify_init1 || op == W_UBIND || op == W_UCONNECT;
+}
+
 static void slot_abandon(struct hub *h, uint32_t tag)
 {
   struct pending *c = &h->calls[tag];
@@ -82,7 +87,7 @@ static void slot_abandon(struct hub *h, uint32_t tag)
     slot_free(h, tag);
   } else if (!c->orphan) {
     c->orphan = true;
-    if (c->op < WIRE_MAX || c->op == W_POLL)
+    if (c->op < WIRE_MAX || c->op == W_POLL || makes_handle(c->op))
       hub_send(h, (struct frame){.type = F_CANCEL, .op = c->op, .tag = tag, .ctx = c->ctx}, 0, 0);
   }
 }
@@ -168,8 +173,8 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
     return -EPROTO;
   if (c->op == OP_openat)
     file_opened(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result, body, n);
-  if (c->op == OP_inotify_init1)
-    file_made(h, c->handle, f->result);
+  if (makes_handle(c->op))
+    file_made(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result);
   uint32_t gen = reply_gen(h, c, f, body, n);
   c->active = false;
   if (!c->orphan) {
@@ -178,7 +183,7 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   }
   c->orphan = false;
   slot_free(h, f->tag);
-  if (c->op == OP_openat || c->op == OP_inotify_init1)
+  if (c->op == OP_openat || makes_handle(c->op))
     files_of_dead(h, c->ctx);
   return 0;
 }

@@ -100,7 +100,13 @@ struct hstate {
   uint32_t ready;    /* streams: poll events last reported */
   uint32_t armed;    /* streams: events asked for and not yet reported; POLLOUT: the window is to say when it opens */
   uint64_t sock_ino; /* streams: inode number of the placeholder socket */
-  struct wire_attr attr;
+  union {
+    struct wire_attr attr;
+    struct unix_name { /* K_BOUND: struct sockaddr_un, as the program gave it */
+      uint32_t len;
+      uint8_t addr[110];
+    } name;
+  };
 };
 #define DIR_NAMES_AT 8192
 enum snap {

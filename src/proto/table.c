@@ -1,9 +1,11 @@
 /*
- * syscalls.def as data. Owns the two arrays, both constant.
+ * syscalls.def as data, and the operations that are no system calls. Owns the arrays, all constant.
  *
  * Must never: use libc or kernel headers (the agent links this too); table_check.c holds it against the kernel's.
  */
 #include "proto/table.h"
+
+#include "proto/wire.h"
 
 enum { NO_EPERM = 1, NO_ENOSYS = 38 };
 
@@ -36,4 +38,28 @@ const struct row *row_of_wire(unsigned wire)
     return 0;
   const struct row *r = &syscall_rows[nr_of_wire[wire]];
   return r->wire == wire ? r : 0;
+}
+
+#define OP(op, name, args, traits) [(op)-WIRE_MAX] = {name, args, "", op, traits, -1, 0, LEVEL_FULL}
+static const struct row op_rows[W_END - WIRE_MAX] = {
+    OP(W_POLL, 0, "HI", 0),
+    OP(W_PLACE, 0, "HI", 0),
+    OP(W_MAPFD, 0, "HI", 0),
+    OP(W_FLUSH, 0, "II", 0),
+    OP(W_UNLOCK, 0, "II", 0),
+    OP(W_WATCH, 0, "HI", 0),
+    OP(W_UNWATCH, 0, "HI", 0),
+    OP(W_CLOSED, 0, "H", 0),
+    OP(W_CONTEXT, 0, "HIIIIB", 0),
+    OP(W_EVENTS, 0, "HI", 0),
+    OP(W_UBIND, "bind", "AII", CREATES),
+    OP(W_UCONNECT, "connect", "AII", FOLLOW),
+    OP(W_BOUND, 0, "HI", 0),
+};
+
+const struct row *row_of_op(unsigned op)
+{
+  if (op < WIRE_MAX)
+    return row_of_wire(op);
+  return op < W_END && op_rows[op - WIRE_MAX].args ? &op_rows[op - WIRE_MAX] : 0;
 }

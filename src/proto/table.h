@@ -45,6 +45,10 @@ extern const struct row syscall_rows[SYSCALL_MAX]; /* by x86-64 number; name 0: 
 /* The row whose wire number is `wire', or 0. */
 const struct row *row_of_wire(unsigned wire);
 
+/* The same of any operation: those that are no system calls (enum wire_op) have rows of their own; a name only where the
+   slave hears of it. */
+const struct row *row_of_op(unsigned op);
+
 /* The x86-64 number of a row. */
 static inline int row_nr(const struct row *r)
 {

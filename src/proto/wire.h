@@ -97,6 +97,12 @@ enum wire_op {
                     groups (4 bytes each). A first uid of CONTEXT_OVER: nothing but the session's own any more */
   W_EVENTS,      /* agent to hub, CALL: "HI" inotify handle, room: events of local files, a buffer; how many bytes. Room
                     0: how many wait */
+  W_UBIND,       /* CALL: "AII" path, socket type, new handle: a unix socket bound there. Its programs' own socket is one
+                    of the master's, whose hidden name is the handle's number */
+  W_UCONNECT,    /* CALL: "AII" path, socket type, new handle: whom a unix socket's path leads to: the handle that W_UBIND
+                    made, if it is one of this session's */
+  W_BOUND,       /* agent to hub, POST: "HI" handle of W_UBIND, inode of the socket here that stands for it */
+  W_END,
 };
 
 #define CONTEXT_OVER UINT64_MAX
@@ -117,7 +123,7 @@ enum fixed_handle {
 };
 
 /* What a handle leads to; in openat's reply and in the facts about 0 to 2. */
-enum file_kind { K_NONE, K_REG, K_DIR, K_TTY, K_STREAM /* pipe, FIFO, socket */, K_CHR, K_BLK, K_NULL /* /dev/null */, K_PATH /* O_PATH */, K_NOTIFY /* inotify */ };
+enum file_kind { K_NONE, K_REG, K_DIR, K_TTY, K_STREAM /* pipe, FIFO, socket */, K_CHR, K_BLK, K_NULL /* /dev/null */, K_PATH /* O_PATH */, K_NOTIFY /* inotify */, K_BOUND /* W_UBIND */ };
 
 /* Facts: each a 2-byte number, a 4-byte length, then the value; unknown ones are skipped. Integers are 8 bytes. */
 enum wire_fact {

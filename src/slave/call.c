@@ -27,7 +27,7 @@ struct act {
   uint8_t how;
 };
 
-static const struct act acts[WIRE_MAX] = {
+static const struct act acts[W_END] = {
     [OP_openat] = {do_openat, 0},
     [OP_read] = {do_read, 0},
     [OP_pread64] = {do_pread, 0},
@@ -74,6 +74,8 @@ static const struct act acts[WIRE_MAX] = {
     [OP_name_to_handle_at] = {do_name_to_handle, 0},
     [OP_open_by_handle_at] = {do_open_by_handle, 0},
     [OP_quotactl] = {do_quotactl, 0},
+    [W_UBIND] = {do_ubind, HOW_PARENT},
+    [W_UCONNECT] = {do_uconnect, 0},
 };
 static const struct act plain = {call_plain, 0};
 
@@ -583,14 +585,14 @@ static bool run_unlock(const struct frame *f, const uint8_t *body)
 bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worker)
 {
   static uint8_t main_reply[FRAME_MAX];
-  const struct row *row = row_of_wire(f->op);
+  const struct row *row = row_of_op(f->op);
   if (f->op == W_POLL)
     return !body_check("HI", body, n) && run_poll(f, body);
   if (f->op == W_UNLOCK)
     return !body_check("II", body, n) && run_unlock(f, body);
   if (f->op == W_CONTEXT)
     return f->type == F_POST && !body_check("HIIIIB", body, n) && context_set(f->ctx, body, n);
-  if (!row || body_check(row->args, body, n))
+  if (!row || !row->name || body_check(row->args, body, n))
     return false;
   struct call c;
   memset(&c, 0, offsetof(struct call, object));
@@ -599,7 +601,7 @@ bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worke
   c.act = acts[row->wire].run ? &acts[row->wire] : &plain;
   c.worker = worker;
   c.asked = f->type == F_CALL;
-  c.nr = row_nr(row);
+  c.nr = f->op < WIRE_MAX ? row_nr(row) : -1;
   c.object_fd = -1;
   c.reply = worker ? malloc(FRAME_MAX) : main_reply;
   c.out = (struct wbuf){c.reply, c.reply + FRAME_MAX - sizeof *f, false};

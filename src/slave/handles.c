@@ -123,3 +123,14 @@ int handle_close(uint64_t num)
   }
   return handle_put(h);
 }
+
+uint32_t handle_bound(uint64_t dev, uint64_t ino)
+{
+  uint32_t num = 0;
+  pthread_mutex_lock(&T.lock);
+  for (unsigned i = 0; i < T.high && !num; i++)
+    if (T.at[i] && T.at[i]->kind == K_BOUND && T.at[i]->dev == dev && T.at[i]->ino == ino)
+      num = T.at[i]->num;
+  pthread_mutex_unlock(&T.lock);
+  return num;
+}

@@ -59,6 +59,8 @@ int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint3
 struct handle *handle_get(uint64_t num); /* a reference, or 0 */
 int handle_put(struct handle *h);        /* close()'s result if it was the last */
 int handle_close(uint64_t num);
+/* The number of the unix socket that this session has bound to that file, 0: none. */
+uint32_t handle_bound(uint64_t dev, uint64_t ino);
 uint32_t kind_of(const struct stat *st, bool path_only);
 static inline bool handle_streams(const struct handle *h)
 {
@@ -220,6 +222,8 @@ int context_enter(uint32_t ctx, struct taken *t);
 void context_leave(struct taken *t);
 /* inotify.c */
 do_fn do_inotify_init, do_inotify_add;
+/* local.c: unix sockets by their paths */
+do_fn do_ubind, do_uconnect;
 /* locks.c: record locks, POSIX ones of process context `ctx' and those of descriptions; lk: type, whence, start, len,
    pid. CALL_DEFER: it would have to wait, and may not. */
 long lock_call(uint32_t ctx, struct handle *h, int cmd, bool may_wait, int64_t lk[5]);

@@ -1,0 +1,221 @@
+/*
+ * Names of unix sockets in the file system. One under a path of the slave is, to the session's programs, a socket of
+ * the kernel here, bound to a hidden name: connections, messages, descriptors in them and credentials are native. The
+ * slave holds a socket under the path, and tells which hidden name that stands for.
+ *
+ * Owns the hidden names: TMPDIR/.sockets/HANDLE. Must never show one to a program.
+ */
+#include <linux/stat.h>
+
+#include "agent/sock.h"
+
+#define PATH_AT 2 /* in an address, behind the family */
+#define PATH_MAX_HERE 108
+
+/* ---- hidden names ---- */
+
+static int hidden_dir(char *buf, size_t size)
+{
+  return fmt(buf, size, "%s/.sockets/", session->facts.tmpdir);
+}
+
+static void hidden_name(struct addr *a, uint32_t handle)
+{
+  char dir[sizeof session->facts.tmpdir + 16];
+  uint16_t family = AF_UNIX;
+  hidden_dir(dir, sizeof dir);
+  memcpy(a->bytes, &family, sizeof family);
+  int n = fmt((char *)a->bytes + PATH_AT, PATH_MAX_HERE, "%s%x", dir, handle);
+  a->len = PATH_AT + (uint32_t)n + 1;
+}
+
+static bool parse_hex(const uint8_t *p, const uint8_t *end, uint32_t *v)
+{
+  const uint8_t *start = p;
+  for (*v = 0; p < end && *p; p++) {
+    uint32_t digit = *p - (uint32_t)'0', letter = *p - (uint32_t)'a';
+    uint32_t d = digit < 10 ? digit : letter < 6 ? letter + 10 : 16;
+    if (d > 15)
+      return false;
+    *v = *v << 4 | d;
+  }
+  return p != start;
+}
+
+/* The handle whose hidden name that is, H_NONE: another's. */
+static struct handle handle_of(const struct addr *a)
+{
+  char dir[sizeof session->facts.tmpdir + 16];
+  struct handle h = {H_NONE};
+  size_t n = (size_t)hidden_dir(dir, sizeof dir);
+  if (a->len <= PATH_AT + n || a->bytes[0] != AF_UNIX || memcmp(a->bytes + PATH_AT, dir, n) ||
+      !parse_hex(a->bytes + PATH_AT + n, a->bytes + a->len, &h.v))
+    h.v = H_NONE;
+  return h;
+}
+
+void unix_show(struct addr *a)
+{
+  struct handle h = handle_of(a);
+  if (h.v == H_NONE)
+    return;
+  const struct hstate *s = hstate(h);
+  struct unix_name name = s->name;
+  bool known = __atomic_load_n(&s->handle, __ATOMIC_ACQUIRE) == h.v && s->kind == K_BOUND;
+  a->len = known && name.len <= sizeof name.addr ? name.len : PATH_AT; /* closed meanwhile: as one without a name */
+  memcpy(a->bytes, name.addr, a->len);
+}
+
+/* ---- where a name leads ---- */
+
+/* A name in the file system of a session that has a slave. */
+static bool is_path(const struct addr *a)
+{
+  return !standalone() && a->len > PATH_AT && a->len <= PATH_AT + PATH_MAX_HERE && a->bytes[0] == AF_UNIX &&
+         !a->bytes[1] && a->bytes[PATH_AT];
+}
+
+static long route_name(struct call *c, const struct addr *a, struct at *at)
+{
+  char path[PATH_MAX_HERE + 1]; /* a path that fills its room has no end of its own there */
+  memcpy(path, a->bytes + PATH_AT, a->len - PATH_AT);
+  path[a->len - PATH_AT] = 0;
+  return route(c, AT_FDCWD, path, 0, at, 0);
+}
+
+/* As the walk has found it here. */
+static long local_name(struct addr *a, const struct at *at)
+{
+  size_t n = strlen(at->path);
+  if (n >= PATH_MAX_HERE)
+    return -ENAMETOOLONG;
+  memcpy(a->bytes + PATH_AT, at->path, n + 1);
+  a->len = PATH_AT + (uint32_t)n + 1;
+  return 0;
+}
+
+/* Asks the slave about the path, for a socket of that type. 1: it has turned out to be one of the kernel here. */
+static long ask_name(struct call *c, enum wire_op op, struct at *at, long type, struct handle h, long *result)
+{
+  for (;;) {
+    struct req q;
+    req_start_op(&q, c->t, op);
+    req_handle(&q, at->base);
+    req_str(&q, at->path);
+    req_u64(&q, (uint64_t)type);
+    req_handle(&q, h);
+    c->where = N_WAITED;
+    *result = req_call(&q, false);
+    if (*result < 0 || !(q.reply_flags & FF_REDIRECT))
+      return *result < 0 ? *result : 0;
+    long r = route_again(c, &q, at, 0);
+    if (r < 0 || at->local)
+      return r < 0 ? r : 1;
+    handle_drop(h); /* the hub has forgotten it */
+    h = handle_new();
+    if (h.v == H_NONE)
+      return -ENFILE;
+  }
+}
+
+/* ---- bind ---- */
+
+static void make_dir(void)
+{
+  char dir[sizeof session->facts.tmpdir + 16];
+  hidden_dir(dir, sizeof dir);
+  sys2(__NR_mkdir, dir, 0700);
+}
+
+static void note_name(struct hstate *s, const struct addr *a)
+{
+  size_t n = 0, room = a->len - PATH_AT;
+  while (n < room && a->bytes[PATH_AT + n])
+    n++;
+  memset(&s->name, 0, sizeof s->name);
+  memcpy(s->name.addr, a->bytes, PATH_AT + n);
+  s->name.len = (uint32_t)(PATH_AT + n + (n < PATH_MAX_HERE)); /* one of full length is told without its end */
+  __atomic_store_n(&s->kind, K_BOUND, __ATOMIC_RELEASE);
+}
+
+static long tell_bound(struct call *c, int fd, struct handle h)
+{
+  struct stat_k st;
+  struct req q;
+  long r = sys2(__NR_fstat, fd, &st);
+  if (r < 0)
+    return r;
+  req_start_op(&q, c->t, W_BOUND);
+  req_handle(&q, h);
+  req_u64(&q, st.ino);
+  return req_post_uncounted(&q, -1);
+}
+
+/* The slave has the name. */
+static long bind_here(struct call *c, int fd, struct handle h, const struct addr *shown)
+{
+  struct addr hidden;
+  make_dir();
+  hidden_name(&hidden, h.v);
+  sys1(__NR_unlink, hidden.bytes + PATH_AT); /* of an earlier socket with that number */
+  note_name(hstate(h), shown);
+  long r = sys3(__NR_bind, fd, hidden.bytes, hidden.len);
+  if (!r)
+    r = tell_bound(c, fd, h);
+  if (r)
+    handle_close(c->t, h);
+  return r;
+}
+
+static bool has_name(int fd)
+{
+  struct addr a = {.len = sizeof a.bytes};
+  return sys3(__NR_getsockname, fd, a.bytes, &a.len) == 0 && a.len > PATH_AT;
+}
+
+long unix_bind(struct call *c, struct addr *a)
+{
+  struct at at;
+  int fd = (int)c->a[0];
+  if (!is_path(a) || int_option(fd, SOL_SOCKET, SO_DOMAIN) != AF_UNIX)
+    return 1;
+  long r = route_name(c, a, &at), result;
+  if (r < 0)
+    return r;
+  if (at.local)
+    r = local_name(a, &at);
+  if (at.local)
+    return r ? r : 1;
+  if (has_name(fd))
+    return -EINVAL;
+  struct handle h = handle_new();
+  if (h.v == H_NONE)
+    return -ENFILE;
+  r = ask_name(c, W_UBIND, &at, int_option(fd, SOL_SOCKET, SO_TYPE), h, &result);
+  if (r)
+    handle_drop(h);
+  if (r == 1)
+    return local_name(a, &at) ? -ENAMETOOLONG : 1;
+  return r ? r : bind_here(c, fd, h, a);
+}
+
+/* ---- connect, and sending to a name ---- */
+
+long unix_lead(struct call *c, int fd, struct addr *a)
+{
+  struct at at;
+  long result, r = is_path(a) ? route_name(c, a, &at) : 0;
+  if (!is_path(a) || r < 0)
+    return r;
+  if (at.local)
+    return local_name(a, &at);
+  struct handle h = handle_new();
+  if (h.v == H_NONE)
+    return -ENFILE;
+  r = ask_name(c, W_UCONNECT, &at, int_option(fd, SOL_SOCKET, SO_TYPE), h, &result);
+  handle_drop(h);
+  if (r)
+    return r < 0 ? r : local_name(a, &at);
+  hidden_name(a, (uint32_t)result);
+  return 0;
+}
