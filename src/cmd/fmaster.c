@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -374,6 +375,15 @@ static void check_kernel(const struct options *o)
     close(fd);
 }
 
+/* nexecd's end is told by SIGTERM. The hub takes it; until there is one it waits, or the directory would be left. */
+static void hold_end(void)
+{
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigprocmask(SIG_BLOCK, &set, 0);
+}
+
 int main(int argc, char **argv)
 {
   static struct options o = {.in = 0, .out = 1};
@@ -382,6 +392,8 @@ int main(int argc, char **argv)
   log_name("fmaster");
   read_options(&o, argc, argv);
   check_kernel(&o);
+  if (!o.standalone)
+    hold_end();
   int err = o.standalone ? 0 : tmpdir_make(o.id, tmpdir);
   if (err)
     refuse(&o, "a private directory in /tmp", strerror(-err));
