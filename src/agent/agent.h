@@ -106,6 +106,7 @@ struct thread {
   uint64_t n_local, n_trapped, n_rewritten; /* counted here, added to the session's at the end */
   const struct filter *filters; /* filter.c: the program's own; 0: none */
   bool strict;                  /* its strict mode */
+  bool no_new_privs;            /* as the program set it; in the kernel it always is */
   uint64_t alt_sp, alt_size, alt_flags; /* the program's alternate signal stack */
   /* call.c */
   struct slot *slot;          /* mapped, or 0 */
@@ -239,6 +240,12 @@ void text_unmapped(unsigned long addr, unsigned long len);
 
 /* True if any page of the range is the agent's: such ranges are refused to munmap, MAP_FIXED, mremap, mprotect. */
 bool agent_memory(unsigned long addr, unsigned long len);
+/* Of a range of whole pages: how much lies before anything of the agent's; where from `addr' on that ends. */
+unsigned long agent_free(unsigned long addr, unsigned long len);
+unsigned long agent_behind(unsigned long addr, unsigned long end);
+
+/* execveat's, Linux 6.14: only ask whether it would succeed. */
+#define AT_EXECVE_CHECK_FLAG 0x10000
 
 /* ---- what the parts offer each other ---- */
 /* vft.c: the virtual file table */

@@ -14,8 +14,7 @@
 #define SOCK_SEQPACKET_K 5
 #define MSG_NOSIGNAL_K 0x4000
 #define MAX_INTERPRETERS 5
-#define AT_EXECVE_CHECK_FLAG 0x10000 /* Linux 6.14: only ask */
-#define PLAN_PAGES (4ul * 4096)      /* real path, and words of #! lines: a path and 5 short lines */
+#define PLAN_PAGES (4ul * 4096) /* real path, and words of #! lines: a path and 5 short lines */
 #define S_ISUID 04000
 #define S_ISGID 02000
 #define S_IXGRP 00010
@@ -38,14 +37,14 @@ void exec_plan_drop(struct exec_plan *plan)
 
 static const char set_id_why[] = "a set-id program; those cannot run in a session";
 
-/* A set-id program would have to change identity, which a session does not do. */
-static int set_id_check(int fd, const char **why)
+/* A set-id program would have to change identity, which a session does not do; one that may not change it, need not. */
+static int set_id_check(const struct thread *t, int fd, const char **why)
 {
   struct {
     uint64_t dev, ino, nlink;
     uint32_t mode, uid, gid, rest[32];
   } st;
-  if (sys2(SYS_fstat, fd, &st))
+  if (t->no_new_privs || sys2(SYS_fstat, fd, &st))
     return 0;
   bool suid = (st.mode & S_ISUID) && st.uid != (uint32_t)sys0(SYS_geteuid) && sys0(SYS_geteuid) != 0;
   bool sgid = (st.mode & S_ISGID) && (st.mode & S_IXGRP) && st.gid != (uint32_t)sys0(SYS_getegid) && sys0(SYS_geteuid);
@@ -116,7 +115,7 @@ static int plan_elf(struct call *c, struct exec_plan *plan, const char **why)
   struct image im;
   int r = image_look(plan->prog_fd, &im, why);
   if (!r)
-    r = set_id_check(plan->prog_fd, why);
+    r = set_id_check(c->t, plan->prog_fd, why);
   if (r || !im.interp[0])
     return r;
   r = route_open_exec(c, AT_FDCWD, im.interp, 0, 0);
@@ -278,6 +277,7 @@ static long carry_write(struct call *c, struct exec_plan *plan, const char *exec
   k->magic = SESSION_MAGIC, k->kind = CARRY_EXEC, k->afd_base = p->afd_base, k->ctx = p->ctx;
   k->umask = p->umask, k->rlim_cur = p->rlim_cur, k->rlim_max = p->rlim_max, k->sigmask = c->t->sigmask;
   k->nfilters = filters_count(c->t->filters);
+  k->no_new_privs = c->t->no_new_privs;
   k->prog_fd = afd(p, AFD_SPARE), k->interp_fd = plan->interp_fd >= 0 ? afd(p, AFD_SPARE) + 1 : -1;
   memcpy(k->exe, plan->real, strlen(plan->real) + 1);
   memcpy(k->execfn, execfn, strlen(execfn) + 1);

@@ -6,6 +6,7 @@
  * starts. They are never changed nor freed: chains share their ends. There are no listeners (user notification).
  */
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
@@ -247,6 +248,8 @@ static long install(struct call *c, unsigned long flags, const void *user)
     return -EINVAL;
   if (copy_in(&prog, user, sizeof prog))
     return -EFAULT;
+  if (prog.len && prog.len <= MAX_LENGTH && !c->t->no_new_privs && !capable(CAP_SYS_ADMIN))
+    return -EACCES;
   struct filter *f = filter_new(c->t->filters, prog.len, prog.filter, &r);
   if (!f)
     return r;

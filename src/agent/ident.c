@@ -1,6 +1,15 @@
 /* Where the program is, and its limits and settings: host name, prctl, rlimits. Answered from the session's facts. */
+#include <linux/capability.h>
+
 #include "agent/start.h"
 #include "agent/sysnum.h"
+
+bool capable(unsigned cap)
+{
+  struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}};
+  return sys2(SYS_capget, &head, data) == 0 && data[cap / 32].effective >> cap % 32 & 1;
+}
 
 struct utsname_k {
   char sysname[65], nodename[65], release[65], version[65], machine[65], domainname[65];
@@ -34,9 +43,29 @@ long a_arch_prctl(struct call *c)
   return a_local(c);
 }
 
+/* The agent's filter needs it in the kernel, where nothing can take it back; the program's own idea of it is kept. */
+static long no_new_privs(struct call *c)
+{
+  bool set = c->a[0] == PR_SET_NO_NEW_PRIVS;
+  if (c->a[1] != set || c->a[2] || c->a[3] || c->a[4])
+    return -EINVAL;
+  if (set)
+    c->t->no_new_privs = true;
+  return set ? 0 : c->t->no_new_privs;
+}
+
 long a_prctl(struct call *c)
 {
-  return c->a[0] == PR_GET_SECCOMP || c->a[0] == PR_SET_SECCOMP ? filter_prctl(c) : a_local(c);
+  switch (c->a[0]) {
+  case PR_GET_SECCOMP:
+  case PR_SET_SECCOMP:
+    return filter_prctl(c);
+  case PR_GET_NO_NEW_PRIVS:
+  case PR_SET_NO_NEW_PRIVS:
+    return no_new_privs(c);
+  default:
+    return a_local(c);
+  }
 }
 
 static bool thread_of(int tid, int pid)

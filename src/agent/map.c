@@ -375,7 +375,22 @@ long a_msync(struct call *c)
   return flush_range(c->a[0], page_up(c->a[1]));
 }
 
+/* The agent's own pages are a hole to the program: the kernel advises on what is around it, and says so at the end. */
 long a_madvise(struct call *c)
 {
-  return agent_memory(c->a[0], page_up(c->a[1])) ? -ENOMEM : pass(c);
+  uint64_t end = c->a[0] + page_up(c->a[1]);
+  bool hole = false;
+  if (c->a[0] % PAGE || end < c->a[0])
+    return pass(c);
+  while (c->a[0] < end && agent_memory(c->a[0], end - c->a[0])) {
+    c->a[1] = agent_free(c->a[0], end - c->a[0]);
+    long r = pass(c); /* of no length: a bad advice is one in any case */
+    if (r && r != -ENOMEM)
+      return r;
+    c->a[0] = agent_behind(c->a[0] + c->a[1], end);
+    hole = true;
+  }
+  c->a[1] = end - c->a[0];
+  long r = pass(c);
+  return r ? r : hole ? -ENOMEM : 0;
 }

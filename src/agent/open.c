@@ -293,6 +293,10 @@ long a_openat2(struct call *c)
   r = route(c, dirfd, (const void *)c->a[1], NOFOLLOW_OF(how.flags), &at, 0);
   if (r)
     return r;
+  if (at.hops && how.resolve & (RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS))
+    return -ELOOP; /* /proc/self/exe */
+  if (at.hops && how.resolve & RESOLVE_NO_XDEV)
+    return -EXDEV;
   if (!at.local)
     return openat2_remote(c, &at, &how);
   if (how.resolve && at.dirfd != dirfd && at.path[0] != '/')
@@ -453,13 +457,24 @@ static long name_of(long fd, char *real)
   return n;
 }
 
+/* A file that somebody has open for writing is not executed. A kernel that cannot be asked (before 6.14) says EINVAL.
+ */
+static long check_written(long fd)
+{
+  char *const argv[] = {"", 0}, *const envp[] = {0};
+  long r = sys5(__NR_execveat, fd, "", argv, envp, AT_EMPTY_PATH | AT_EXECVE_CHECK_FLAG);
+  return r == -ETXTBSY ? r : 0;
+}
+
 static long check_exec_here(long fd)
 {
   struct stat_k st;
   long r = sys2(__NR_fstat, fd, &st);
   if (!r && !S_ISREG(st.mode))
     r = -EACCES;
-  return r ? r : sys4(__NR_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS);
+  if (!r)
+    r = sys4(__NR_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS);
+  return r ? r : check_written(fd);
 }
 
 static long exec_here(const struct at *at, char *real)
@@ -532,7 +547,7 @@ static long exec_remote(struct call *c, struct at *at, char *real)
   long fd = -EACCES;
   if (S_ISREG(o.attr.mode) && attr_executable(&o.attr) && !hstate(o.h)->noexec) {
     fd = exec_contents(c, &o);
-    if (fd >= 0 && is_set_id(&o.attr, fd)) {
+    if (fd >= 0 && !c->t->no_new_privs && is_set_id(&o.attr, fd)) {
       sys1(__NR_close, fd);
       fd = -EPERM;
     }
@@ -544,20 +559,23 @@ static long exec_remote(struct call *c, struct at *at, char *real)
 }
 
 /* fexecve(3): the descriptor itself, opened anew since it may have been opened for something else. */
-static void name_descriptor(struct call *c, struct at *at)
+static int name_descriptor(struct call *c, struct at *at)
 {
+  if (sys2(__NR_fcntl, at->dirfd, F_GETFD) < 0)
+    return -EBADF;
   at->path = c->t->path_buf[0];
   fmt(at->path, 40, "/proc/thread-self/fd/%d", at->dirfd);
   at->dirfd = AT_FDCWD;
+  return 0;
 }
 
 int route_open_exec(struct call *c, int dirfd, const char *path, int flags, char *real)
 {
   struct at at;
   int r = route(c, dirfd, path, flags, &at, 0);
+  if (!r && at.local && !*at.path)
+    r = name_descriptor(c, &at);
   if (r)
     return r;
-  if (at.local && !*at.path)
-    name_descriptor(c, &at);
   return (int)(at.local ? exec_here(&at, real) : exec_remote(c, &at, real));
 }

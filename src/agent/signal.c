@@ -17,10 +17,11 @@
 enum { SIGBUS = 7, SIGKILL = 9, SIGSEGV = 11, SIGCHLD = 17, SIGSTOP = 19, SIGSYS = 31 };
 #define ALWAYS_OURS (BIT_OF(SIGSYS) | BIT_OF(SIGSEGV) | BIT_OF(SIGBUS))
 #define BLOCK_ALL (~ALWAYS_OURS)
+#define FAULTS (BIT_OF(SIGSEGV) | BIT_OF(SIGBUS))
 #define UNBLOCKABLE (BIT_OF(SIGKILL) | BIT_OF(SIGSTOP))
 
 enum { SIG_DFL_K = 0, SIG_IGN_K = 1 };
-enum { SI_USER_K = 0, SI_QUEUE_K = -1, SI_TKILL_K = -6 };
+enum { SI_USER_K = 0, SI_QUEUE_K = -1, SI_TKILL_K = -6, SI_KERNEL_K = 128 };
 #define SA_NOCLDSTOP 1ul
 #define SA_NOCLDWAIT 2ul
 #define SA_SIGINFO 4ul
@@ -49,9 +50,21 @@ static void kernel_mask(uint64_t mask)
   sys4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, 8);
 }
 
+static uint64_t mask_now(const struct thread *t)
+{
+  return t->temp_masked ? t->temp_mask : t->sigmask;
+}
+
+/* While the agent works: a SIGSEGV or SIGBUS that somebody sends waits as the program has it; see uaccess.c for faults.
+ */
+static uint64_t mask_inside(const struct thread *t)
+{
+  return BLOCK_ALL | (mask_now(t) & FAULTS);
+}
+
 void signals_block(void)
 {
-  kernel_mask(BLOCK_ALL);
+  kernel_mask(mask_inside(self()));
 }
 
 void signals_block_all(void)
@@ -89,8 +102,11 @@ static void sigsys_release(struct thread *t)
 /* In a trap the kernel restores the mask from the frame; a call on the fast path must tell it now. */
 static void mask_set(struct thread *t, uint64_t mask)
 {
+  uint64_t freed = t->sigmask & ~mask & FAULTS;
   t->sigmask = mask & ~UNBLOCKABLE;
   sigsys_release(t);
+  if (t->trapped && freed)
+    sys4(SYS_rt_sigprocmask, 1 /* SIG_UNBLOCK */, &freed, 0, 8);
   if (t->trapped) {
     t->trap_uc->sigmask = t->sigmask;
     mask_for_kernel(&t->trap_uc->sigmask);
@@ -406,6 +422,22 @@ static uint64_t frame_build(struct thread *t, const struct sigaction_k *a, const
   return at;
 }
 
+static bool deliver(struct thread *t, const struct ucontext_k *src, struct ucontext_k *dst,
+                    const struct siginfo_k *info, uint64_t mask);
+
+/* There is no room for the frame: SIGSEGV, whose handler may have a stack of its own. */
+static bool deliver_fault(struct thread *t, const struct ucontext_k *src, struct ucontext_k *dst, int sig,
+                          uint64_t mask)
+{
+  struct siginfo_k info = {.signo = SIGSEGV, .code = SI_KERNEL_K};
+  struct sigaction_k a;
+  act_read(t->proc->sig, SIGSEGV, &a);
+  if (sig != SIGSEGV && has_handler(&a) && !(mask & BIT_OF(SIGSEGV)))
+    return deliver(t, src, dst, &info, mask);
+  die_of(t, SIGSEGV, dst);
+  return true;
+}
+
 /* Makes dst run the handler of `info' on top of the context src (which may be dst). mask: in force when it came. */
 static bool deliver(struct thread *t, const struct ucontext_k *src, struct ucontext_k *dst,
                     const struct siginfo_k *info, uint64_t mask)
@@ -416,8 +448,10 @@ static bool deliver(struct thread *t, const struct ucontext_k *src, struct ucont
   if (a.handler == SIG_IGN_K)
     return false;
   uint64_t frame = has_handler(&a) ? frame_build(t, &a, src, info) : 0;
+  if (!frame && has_handler(&a))
+    return deliver_fault(t, src, dst, sig, mask);
   if (!frame) {
-    die_of(t, has_handler(&a) ? SIGSEGV : sig, dst);
+    die_of(t, sig, dst);
     return true;
   }
   if (a.flags & SA_RESETHAND) {
@@ -503,16 +537,11 @@ void signal_force(struct thread *t, const struct siginfo_k *info)
   held_push(t, info, t->sigmask);
 }
 
-static uint64_t mask_now(const struct thread *t)
-{
-  return t->temp_masked ? t->temp_mask : t->sigmask;
-}
-
 static void hold(struct thread *t, const struct siginfo_k *info, struct ucontext_k *uc)
 {
   held_push(t, info, mask_now(t));
   rewind_to_check(uc);
-  uc->sigmask = BLOCK_ALL;
+  uc->sigmask = mask_inside(t);
 }
 
 static bool is_fault(const struct siginfo_k *info)
@@ -644,23 +673,21 @@ void on_trap_pending(void)
   deliver_held(t, t->trap_uc, t->trap_uc);
 }
 
-/* The program leaves a handler: its frame says how it goes on; ours is only passed by. */
+/* The program leaves a handler: its frame, which may lie where nothing can be written, says how it goes on. */
 long a_rt_sigreturn(struct call *c)
 {
   struct thread *t = c->t;
-  struct ucontext_k *at = (struct ucontext_k *)c->regs->rsp, uc;
-  if (copy_in(&uc, at, sizeof uc))
+  struct ucontext_k *uc = &t->held->back;
+  if (copy_in(uc, (void *)c->regs->rsp, sizeof *uc))
     die_now(t, SIGSEGV);
-  t->sigmask = uc.sigmask & ~UNBLOCKABLE;
+  t->sigmask = uc->sigmask & ~UNBLOCKABLE;
   sigsys_release(t);
-  alt_set(t, &uc.stack);
-  mask_for_kernel(&uc.sigmask);
-  uc.stack = (struct stack_k){(uint64_t)t->alt_stack, 0, 0, ALT_STACK_SIZE};
-  uc.mc.rip = rewrite_inward(uc.mc.rip);
-  if (copy_out(at, &uc, sizeof uc))
-    die_now(t, SIGSEGV);
+  alt_set(t, &uc->stack);
+  mask_for_kernel(&uc->sigmask);
+  uc->stack = (struct stack_k){(uint64_t)t->alt_stack, 0, 0, ALT_STACK_SIZE};
+  uc->mc.rip = rewrite_inward(uc->mc.rip);
   t->trapped = false;
-  t->sigret_uc = at;
+  t->sigret_uc = uc;
   sigreturn_program();
 }
 

@@ -22,6 +22,7 @@ struct sigheld {
     struct siginfo_k info;
     uint64_t mask; /* the program's mask at that moment */
   } s[HELD_MAX];
+  struct ucontext_k back; /* the frame of a handler that the program is leaving */
   bool sys_waits;  /* a SIGSYS that somebody sent while the program had it blocked, which the kernel never is told */
   struct siginfo_k sys;
 };

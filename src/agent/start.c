@@ -307,6 +307,7 @@ void agent_start(unsigned long *sp)
   s.carry = carry_read(base + AFD_CARRY);
   process_start(&s);
   filters_receive(s.t, base + AFD_CARRY, s.carry->nfilters);
+  s.t->no_new_privs = s.carry->no_new_privs;
   sys1(SYS_close, base + AFD_CARRY);
   if (s.carry->kind == CARRY_FIRST)
     command_start(&s);

@@ -71,6 +71,7 @@ long filters_send(const struct filter *f, int fd);    /* a message each, the old
 void filters_receive(struct thread *t, int fd, uint32_t n);
 
 /* ident.c */
+bool capable(unsigned cap);                           /* to the kernel here */
 void afd_fill(const struct proc *p);                  /* no number of the agent's is left for the kernel to hand out */
 void afd_yield(const struct proc *p, int from);       /* those from enum agent_fd `from' on are, until afd_fill() */
 

@@ -235,7 +235,7 @@ static struct thread *child_new(struct call *c, const struct clone_args_k *k)
   t->new_process = !same;
   t->lent = !same && (k->flags & CLONE_VFORK);
   t->sigmask = parent->sigmask;
-  t->filters = parent->filters, t->strict = parent->strict;
+  t->filters = parent->filters, t->strict = parent->strict, t->no_new_privs = parent->no_new_privs;
   if (k->flags & CLONE_VFORK)
     t->alt_sp = parent->alt_sp, t->alt_size = parent->alt_size, t->alt_flags = parent->alt_flags;
   t->regs = (struct regs *)(t->agent_sp - sizeof(struct regs));
@@ -317,17 +317,35 @@ long a_vfork(struct call *c)
   return clone_any(c, &k, sizeof k, false);
 }
 
+/* What a newer caller knows more must be zero. */
+static long clone3_args(struct clone_args_k *k, const uint8_t *user, size_t size)
+{
+  uint64_t more;
+  if (size < 64)
+    return -EINVAL;
+  if (size > 4096)
+    return -E2BIG;
+  memset(k, 0, sizeof *k);
+  if (copy_in(k, user, size < sizeof *k ? size : sizeof *k))
+    return -EFAULT;
+  for (size_t at = sizeof *k; at < size; at += sizeof more) {
+    more = 0;
+    if (copy_in(&more, user + at, size - at < sizeof more ? size - at : sizeof more))
+      return -EFAULT;
+    if (more)
+      return -E2BIG;
+  }
+  return 0;
+}
+
 long a_clone3(struct call *c)
 {
   struct clone_args_k k;
   size_t size = c->a[1];
-  if (size < 64)
-    return -EINVAL;
-  if (size > sizeof k)
-    return -E2BIG;
-  memset(&k, 0, sizeof k);
-  if (copy_in(&k, (void *)c->a[0], size))
-    return -EFAULT;
+  long r = clone3_args(&k, (const uint8_t *)c->a[0], size);
+  if (r)
+    return r;
+  size = size < sizeof k ? size : sizeof k;
   if (!k.stack != !k.stack_size)
     return -EINVAL;
   return clone_any(c, &k, size, true);

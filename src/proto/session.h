@@ -217,6 +217,7 @@ struct carry {
   uint32_t own_ids;      /* 1: `ids' are not the session's */
   struct ids ids;
   uint32_t nfilters;     /* the program's own system call filters, that many messages more */
+  uint32_t no_new_privs; /* set by the program, or before it was started */
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   uint64_t sigmask;      /* the program's mask */
   uint32_t nunlock;      /* files of which the exec closes a descriptor: POSIX record locks on them are gone */

@@ -2,6 +2,7 @@
 #include "t.h"
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 static volatile int shared;
 static int fd;
@@ -30,6 +31,27 @@ static void run(const char *what, int flags)
   close(fd);
 }
 
+/* What a caller that knows more than the kernel has set decides. */
+static void sizes(void)
+{
+  struct {
+    struct clone_args known;
+    char more[64];
+  } args = {{.flags = CLONE_FS | CLONE_NEWNS, .exit_signal = SIGCHLD}, ""};
+  char *page = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  munmap(page + 4096, 4096);
+  T(syscall(SYS_clone3, &args, 8));
+  T(syscall(SYS_clone3, &args, 64));
+  T(syscall(SYS_clone3, &args, sizeof args));
+  args.more[60] = 1;
+  T(syscall(SYS_clone3, &args, sizeof args));
+  T(syscall(SYS_clone3, &args, 8192));
+  struct clone_args *last = (struct clone_args *)(page + 4096 - sizeof args.known);
+  *last = args.known;
+  T(syscall(SYS_clone3, last, sizeof args.known));
+  T(syscall(SYS_clone3, last, sizeof args.known + 8));
+}
+
 int main(void)
 {
   make("f", "x");
@@ -45,6 +67,7 @@ int main(void)
     wait_for((pid_t)pid, "clone3");
   else
     say("clone3: not to be had");
+  sizes();
   T(clone(child, stack + sizeof stack, CLONE_SIGHAND | SIGCHLD, 0));
   T(clone(child, stack + sizeof stack, CLONE_THREAD | SIGCHLD, 0));
   return 0;

@@ -30,6 +30,11 @@ int main(void)
   run("link not followed", dir, "l", AT_SYMLINK_NOFOLLOW);
   run("empty path", sh, "", 0);
   run("bad descriptor", -1, "sh", 0);
+  run("bad descriptor itself", -1, "", AT_EMPTY_PATH);
+  int w = open("s", O_WRONLY | O_CLOEXEC);
+  run("script that is being written", dir, "s", 0);
+  close(w);
+  run("script again", dir, "s", 0);
   run("bad flags", sh, "", 0x40000000);
   return 0;
 }

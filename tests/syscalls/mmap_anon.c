@@ -43,6 +43,9 @@ int main(void)
   YES(mmap(q, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED);
   T(madvise(q + 4096, 4096, MADV_DONTNEED));
   T(madvise(q + 1, 4096, MADV_DONTNEED));
+  T(madvise(q + 4096, 8192, 12345));
+  T(madvise((void *)4096, 1ul << 46, MADV_NORMAL));
+  T(madvise((void *)4096, 1ul << 46, 12345));
   T(munmap(q + 1, 10));
   T(mprotect((void *)4096, 4096, PROT_READ));
   char *top = sbrk(0);

@@ -139,6 +139,9 @@ int main(void)
   look(AT_FDCWD, "/proc/self/fd/9", 0, RESOLVE_NO_MAGICLINKS);
   look(AT_FDCWD, "/proc/self/fd/9", 0, RESOLVE_NO_SYMLINKS);
   look(AT_FDCWD, "/proc/self/fd/9", 0, RESOLVE_BENEATH);
+  look(AT_FDCWD, "/proc/self/exe", O_PATH, RESOLVE_NO_MAGICLINKS);
+  look(AT_FDCWD, "/proc/self/exe", O_PATH, RESOLVE_NO_SYMLINKS);
+  look(AT_FDCWD, "/proc/self/exe", O_PATH, RESOLVE_NO_XDEV);
   look(AT_FDCWD, "/dev/null", 0, RESOLVE_NO_SYMLINKS);
   creation(base);
   arguments(base);
