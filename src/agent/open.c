@@ -213,7 +213,7 @@ static long open_at(struct call *c, unsigned long flags, unsigned long mode)
 long a_openat(struct call *c)
 {
   unsigned long mode = c->a[2] & (O_CREAT | __O_TMPFILE) ? c->a[3] : 0;
-  return open_at(c, c->a[2], mode & 07777);
+  return open_at(c, (uint32_t)c->a[2] & ~WIRE_EXECUTE, mode & 07777);
 }
 
 /* ---- openat2 ---- */
@@ -539,7 +539,7 @@ static bool is_set_id(const struct wire_attr *a, long fd)
 static long exec_remote(struct call *c, struct at *at, char *real)
 {
   struct opened o;
-  long r = open_remote(c, at, (unsigned long)(O_RDONLY | O_NONBLOCK | open_nofollow(at)), 0, &o);
+  long r = open_remote(c, at, (unsigned long)(O_RDONLY | O_NONBLOCK | open_nofollow(at)) | WIRE_EXECUTE, 0, &o);
   if (r < 0)
     return r;
   if (r == 1)

@@ -20,6 +20,7 @@
 #define ATTR_ALL 0xfff /* basic attributes and time of birth */
 #define OWN_OFFSET UINT64_MAX
 #define COPY_AT_ONCE (1u << 20)
+#define EXECVE_CHECK 0x10000 /* AT_EXECVE_CHECK */
 
 /* ---- open ---- */
 
@@ -288,15 +289,26 @@ long open_finish(struct call *c, int fd, int flags, uint64_t num)
   return err ? err : opened_as(c, fd, &st, flags, num);
 }
 
+/* The kernel's own answer, if it can be asked (since Linux 6.14; EINVAL before). */
+static bool being_written(int fd)
+{
+  char *const argv[] = {"", NULL}, *const envp[] = {NULL};
+  return syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH | EXECVE_CHECK) && errno == ETXTBSY;
+}
+
 long do_openat(struct call *c)
 {
   struct stat st;
-  int flags = (int)c->a[2] & ~NEVER;
+  int flags = (int)(c->a[2] & ~(uint64_t)WIRE_EXECUTE) & ~NEVER;
   bool restricted = c->a[2] >> WIRE_RESOLVE_SHIFT;
   int err = restricted ? 0 : call_walk(c);
   if (err)
     return err;
   int fd = restricted ? open_restricted(c, flags, &st) : open_checked(c, flags, &st);
+  if (fd >= 0 && c->a[2] & WIRE_EXECUTE && being_written(fd)) {
+    close(fd);
+    return -ETXTBSY;
+  }
   return fd < 0 ? fd : opened_as(c, fd, &st, flags, c->a[4]);
 }
 
