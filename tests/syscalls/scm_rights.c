@@ -49,8 +49,9 @@ int main(void)
     T(write(theirs, "W", 1));
     _exit(0);
   }
-  T(pass_fd(s[0], got));
+  long sent = pass_fd(s[0], got);
   wait_for(pid, "receiver");
+  T(sent);
   T(lseek(got, 0, SEEK_CUR));
   show_fd("f", got);
   int p[2];
