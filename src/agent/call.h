@@ -14,11 +14,11 @@ struct req {
   const struct row *row; /* 0 for enum wire_op operations */
   uint16_t op;
   uint8_t flags;
-  struct wbuf w;         /* after the frame header, in the thread's message buffer (4 KiB + path room) */
-  int oob;               /* data buffer in use, -1: none */
-  uint32_t oob_at;       /* body offset where the hub puts it in */
-  int err;               /* first failure while building: -EFAULT ... */
-  struct rbuf r;         /* after req_call(): the reply's body */
+  struct wbuf w;   /* after the frame header, in the thread's message buffer (4 KiB + path room) */
+  int oob;         /* data buffer in use, -1: none */
+  uint32_t oob_at; /* body offset where the hub puts it in */
+  int err;         /* first failure while building: -EFAULT ... */
+  struct rbuf r;   /* after req_call(): the reply's body */
   uint32_t reply_flags, reply_gen;
 };
 
@@ -26,8 +26,8 @@ void req_start(struct req *q, struct thread *t, const struct row *row); /* row->
 void req_start_op(struct req *q, struct thread *t, enum wire_op op);
 void req_u64(struct req *q, uint64_t v);
 void req_handle(struct req *q, struct handle h);
-void req_str(struct req *q, const char *s);                        /* agent memory */
-int req_data(struct req *q, const void *user, uint32_t n);         /* program memory, at most FRAME_DATA_MAX; 0 or -EFAULT */
+void req_str(struct req *q, const char *s);                /* agent memory */
+int req_data(struct req *q, const void *user, uint32_t n); /* program memory, at most FRAME_DATA_MAX; 0 or -EFAULT */
 /* Sends and waits. May-block requests (`blocking') can be interrupted by a signal: -EINTR, after the slave
    confirmed that nothing was done; a true result wins. Others are waited for without interruption. Returns the
    slave's result, or -errno. Counts N_WAITED. */
@@ -62,6 +62,9 @@ int route(struct call *c, int dirfd, const void *path, int flags, struct at *at,
 bool route_program(const char *lexical);
 /* After a reply with FF_REDIRECT: the same for the path in it. 0, or -ELOOP after 40. */
 int route_again(struct call *c, struct req *q, struct at *at, int which);
+
+/* The same for the absolute path to which a link is known to lead; `path' is not in any of at's buffers. */
+int route_link(struct call *c, struct at *at, const char *path);
 
 /* A name under /proc or /dev that means something of the calling process itself. */
 enum self_what { SELF_NO, SELF_OTHER, SELF_EXE, SELF_CWD, SELF_FD, SELF_TTY, SELF_TTY_NAME };
@@ -153,7 +156,8 @@ void locks_carry(struct proc *p, struct carry *carry);
 void locks_start(const struct carry *carry);
 
 /* map.c */
-/* A descriptor, O_CLOEXEC, for reading the whole contents of a remote regular file, from the session's store. -errno. */
+/* A descriptor, O_CLOEXEC, for reading the whole contents of a remote regular file, from the session's store. -errno.
+ */
 long contents_fd(struct call *c, struct handle h);
 
 /* dir.c: before an lseek on a directory: the slave's position is what the program believes. 0 or more, or -errno */

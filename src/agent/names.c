@@ -3,8 +3,8 @@
  * (proto/names.h). Read without a lock; an answer that is not there, or not whole, is asked for as ever, which makes
  * the slave tell.
  *
- * Owns nothing but the view of that memory, which cannot be written here. Never follows a symbolic link and never goes
- * up: those walks are the slave's.
+ * Owns nothing but the view of that memory, which cannot be written here. A symbolic link is followed where its
+ * directory's own name is sure; the new path then goes by the rules again. Never goes up: those walks are the slave's.
  */
 #include <asm/errno.h>
 #include <asm/unistd.h>
@@ -161,46 +161,176 @@ static void take_entry(const struct names *v, const struct name_entry *e, struct
     take_dir(&d, a);
 }
 
-enum known names_ask(struct call *c, const struct at *at, bool follow, struct name_answer *a)
+/* How far a walk has come. */
+struct steps {
+  const struct names *v;
+  struct name_dir d; /* the directory in which the next name is looked up */
+  const char *rest, *name;
+  uint32_t n; /* length of the name */
+  bool last, slash;
+};
+
+static bool steps_begin(struct steps *w, const struct names *v, const char *path, uint64_t dev, uint64_t ino)
 {
-  const struct names *v = at->local || creds_foreign(c->p) ? 0 : names_view(c->p);
-  const char *rest = at->path, *name;
-  struct name_entry e;
-  struct name_dir d;
-  uint64_t dev, ino;
-  bool last = false, slash;
-  if (!v || !*rest || !start(at, &dev, &ino) || !dir_read(v, dev, ino, &d))
-    return KNOWN_NOT;
-  take_dir(&d, a);
-  while (!last) {
-    uint32_t n = component(&rest, &name, &last, &slash);
-    if (!n || is_dot(name, n))
-      continue;
-    if (is_up(name, n))
-      return KNOWN_NOT;
-    enum known k = look_up(v, &d, name, n, &e);
-    if (k != KNOWN_THERE)
-      return k;
-    bool link = S_ISLNK(e.attr.mode), dir = S_ISDIR(e.attr.mode);
-    if (link && (follow || !last || slash))
-      return KNOWN_NOT;
-    if (!dir && (!last || slash))
-      return KNOWN_NO_DIR;
-    take_entry(v, &e, a);
-    if (!last && !dir_read(v, e.attr.dev, e.attr.ino, &d))
-      return KNOWN_NOT;
-  }
-  return KNOWN_THERE;
+  w->v = v;
+  w->rest = path;
+  w->last = false;
+  return dir_read(v, dev, ino, &w->d);
 }
 
-long names_error(struct call *c, const struct at *at, bool follow)
+/* One name. KNOWN_LINK: e is a link that is to be followed. */
+static enum known step(struct steps *w, bool follow, struct name_entry *e, struct name_answer *a)
+{
+  w->n = component(&w->rest, &w->name, &w->last, &w->slash);
+  if (!w->n || is_dot(w->name, w->n))
+    return KNOWN_THERE;
+  if (is_up(w->name, w->n))
+    return KNOWN_UP;
+  enum known k = look_up(w->v, &w->d, w->name, w->n, e);
+  if (k != KNOWN_THERE)
+    return k;
+  if (S_ISLNK(e->attr.mode) && (follow || !w->last || w->slash))
+    return KNOWN_LINK;
+  if (!S_ISDIR(e->attr.mode) && (!w->last || w->slash))
+    return KNOWN_NO_DIR;
+  take_entry(w->v, e, a);
+  return w->last || dir_read(w->v, e->attr.dev, e->attr.ino, &w->d) ? KNOWN_THERE : KNOWN_NOT;
+}
+
+static enum known walk(struct steps *w, bool follow, struct name_entry *e, struct name_answer *a)
+{
+  enum known k = KNOWN_THERE;
+  while (k == KNOWN_THERE && !w->last)
+    k = step(w, follow, e, a);
+  return k;
+}
+
+/* ---- links ---- */
+
+/* Directories whose links are followed only for some: the slave decides. */
+static bool links_free(const struct name_dir *d)
+{
+  return d->flags & ND_SELF && (d->self.mode & (S_ISVTX | S_IWOTH)) != (S_ISVTX | S_IWOTH);
+}
+
+/* Cuts the last `n' names off an absolute path in `path'. */
+static bool cut_names(char *path, uint32_t n)
+{
+  size_t len = strlen(path);
+  while (n) {
+    while (len && (path[len - 1] == '/' || (path[len - 1] == '.' && len > 1 && path[len - 2] == '/')))
+      len--;
+    if (!len)
+      return false;
+    while (len && path[len - 1] != '/')
+      len--;
+    n--;
+  }
+  path[len] = 0;
+  return true;
+}
+
+/* The absolute name of the directory that the walk has come to, if memory knows that it leads there. */
+static bool dir_name(const struct steps *w, const struct at *at, char *path)
+{
+  struct steps t = *w, check;
+  struct name_entry e;
+  struct name_answer a = {.attr.ino = 0};
+  uint32_t names = 1;
+  while (!t.last) {
+    t.n = component(&t.rest, &t.name, &t.last, &t.slash);
+    if (is_up(t.name, t.n))
+      return false; /* the spelling is not made of these names */
+    names += t.n && !is_dot(t.name, t.n);
+  }
+  memcpy(path, at->lexical, strlen(at->lexical) + 1);
+  if (path[0] != '/' || !cut_names(path, names) ||
+      !steps_begin(&check, w->v, path, session->root_dev, session->root_ino) ||
+      walk(&check, false, &e, &a) != KNOWN_THERE)
+    return false;
+  if (a.attr.ino && !dir_read(w->v, a.attr.dev, a.attr.ino, &check.d))
+    return false;
+  return check.d.instance == w->d.instance;
+}
+
+static bool goes_up(const char *target, uint32_t n)
+{
+  return n >= 2 && target[0] == '.' && target[1] == '.' && (n == 2 || target[2] == '/');
+}
+
+/* Where a relative link leads from the directory named in `path': its length, with a slash at the end. 0: not sure. */
+static size_t place_of(char *path, const char **target, uint32_t *n)
+{
+  while (goes_up(*target, *n)) {
+    if (!path[1] || !cut_names(path, 1))
+      return 0;
+    uint32_t up = *n == 2 ? 2 : 3;
+    *target += up, *n -= up;
+  }
+  return strlen(path);
+}
+
+/* What follows the link is walked from where it leads: 0, or -errno, or 1: that is for the slave to do. */
+static int follow_link(struct call *c, const struct steps *w, const struct name_entry *e, struct at *at)
+{
+  char *path = c->t->path_buf[2];
+  const char *target = e->target;
+  uint32_t m = e->target_len;
+  size_t n = 0, tail = strlen(w->rest);
+  if (!m || at->which || !links_free(&w->d))
+    return 1;
+  if (target[0] != '/' && (!dir_name(w, at, path) || !(n = place_of(path, &target, &m))))
+    return 1;
+  if (n + m + tail + 2 > WIRE_PATH_MAX)
+    return 1;
+  memcpy(path + n, target, m);
+  n += m;
+  if (w->slash)
+    path[n++] = '/';
+  memcpy(path + n, w->rest, tail + 1);
+  return route_link(c, at, path);
+}
+
+/* ---- asking ---- */
+
+static enum known ask_once(struct call *c, struct at *at, bool follow, struct name_answer *a)
+{
+  const struct names *v = names_view(c->p);
+  struct name_entry e;
+  struct steps w;
+  uint64_t dev, ino;
+  if (!v || !*at->path || !start(at, &dev, &ino) || !steps_begin(&w, v, at->path, dev, ino))
+    return KNOWN_NOT;
+  take_dir(&w.d, a);
+  enum known k = walk(&w, follow, &e, a);
+  if (k != KNOWN_LINK)
+    return k == KNOWN_UP ? KNOWN_NOT : k;
+  a->error = follow_link(c, &w, &e, at);
+  return a->error < 0 ? KNOWN_ERROR : a->error ? KNOWN_NOT : KNOWN_LINK;
+}
+
+enum known names_ask(struct call *c, struct at *at, bool follow, struct name_answer *a)
+{
+  enum known k = KNOWN_LINK;
+  if (at->local || creds_foreign(c->p))
+    return KNOWN_NOT;
+  while (k == KNOWN_LINK && !at->local)
+    k = ask_once(c, at, follow, a);
+  if (k == KNOWN_ABSENT || k == KNOWN_NO_DIR)
+    a->error = k == KNOWN_ABSENT ? -ENOENT : -ENOTDIR;
+  if (k != KNOWN_LINK)
+    return k == KNOWN_ABSENT || k == KNOWN_NO_DIR ? KNOWN_ERROR : k;
+  c->where = N_LOCAL;
+  return KNOWN_LOCAL;
+}
+
+long names_error(struct call *c, struct at *at, bool follow)
 {
   struct name_answer a;
-  enum known k = names_ask(c, at, follow, &a);
-  if (k != KNOWN_ABSENT && k != KNOWN_NO_DIR)
+  if (names_ask(c, at, follow, &a) != KNOWN_ERROR)
     return 0;
   c->where = N_MEMORY;
-  return k == KNOWN_ABSENT ? -ENOENT : -ENOTDIR;
+  return a.error;
 }
 
 /*
@@ -214,14 +344,14 @@ static bool may(const struct wire_attr *a, unsigned want, bool *sure)
   return !want || ((a->mode >> 6) & want) == want;
 }
 
-bool names_access(struct call *c, const struct at *at, unsigned want, bool follow, long *result)
+bool names_access(struct call *c, struct at *at, unsigned want, bool follow, long *result)
 {
   struct name_answer a;
   bool sure = true;
   enum known k = names_ask(c, at, follow, &a);
-  if (k == KNOWN_NOT || want & ~(unsigned)(R_BIT | W_BIT | X_BIT))
+  if ((k != KNOWN_THERE && k != KNOWN_ERROR) || want & ~(unsigned)(R_BIT | W_BIT | X_BIT))
     return false;
-  *result = k == KNOWN_ABSENT ? -ENOENT : k == KNOWN_NO_DIR ? -ENOTDIR : 0;
+  *result = a.error;
   if (k == KNOWN_THERE) {
     if (want && (!a.full || want & W_BIT))
       return false; /* a read-only file system has a say in writing */

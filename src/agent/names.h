@@ -8,21 +8,26 @@
 enum known {
   KNOWN_NOT, /* ask the slave */
   KNOWN_THERE,
-  KNOWN_ABSENT, /* ENOENT */
+  KNOWN_ABSENT, /* inside names.c, as the next two: ENOENT */
   KNOWN_NO_DIR, /* ENOTDIR */
+  KNOWN_LINK,   /* a symbolic link that is to be followed */
+  KNOWN_UP,     /* `..' */
+  KNOWN_ERROR,  /* name_answer.error */
+  KNOWN_LOCAL,  /* a link led to the master's side: `at' is local now */
 };
 struct name_answer {
   bool full; /* all of attr can be relied on; else only type, device and inode */
   struct wire_attr attr;
   uint32_t target_len; /* of a symbolic link's text, 0: not known */
   char target[TARGET_ROOM];
+  int error;
 };
-/* Where a path that is not local leads. follow: not known if it ends at a symbolic link. */
-enum known names_ask(struct call *c, const struct at *at, bool follow, struct name_answer *a);
-/* -ENOENT or -ENOTDIR if memory says so, else 0. */
-long names_error(struct call *c, const struct at *at, bool follow);
-/* access(2) by what is known; false: ask. */
-bool names_access(struct call *c, const struct at *at, unsigned want, bool follow, long *result);
+/* Where a path that is not local leads; follow: also if it ends at a symbolic link. `at' is moved on past links. */
+enum known names_ask(struct call *c, struct at *at, bool follow, struct name_answer *a);
+/* -errno if memory says so, else 0; `at' may have become local. */
+long names_error(struct call *c, struct at *at, bool follow);
+/* access(2) by what is known; false: ask, or (at->local) the kernel here is to be asked. */
+bool names_access(struct call *c, struct at *at, unsigned want, bool follow, long *result);
 bool names_memory(unsigned long addr, unsigned long len);
 
 #endif

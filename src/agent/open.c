@@ -89,8 +89,8 @@ static long open_once(struct call *c, struct at *at, unsigned long flags, unsign
 long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o)
 {
   long known = flags & O_CREAT ? 0 : names_error(c, at, !(flags & O_NOFOLLOW));
-  if (known)
-    return known;
+  if (known || at->local)
+    return known ? known : 1;
   for (;;) {
     long r = open_once(c, at, flags, mode, o);
     if (r < 0 || !(o->q.reply_flags & FF_REDIRECT))

@@ -159,16 +159,29 @@ static long self_link(struct call *c, const struct at *at)
   return h.v == H_NONE ? 0 : link_of_handle(c, h);
 }
 
+static long link_here(struct call *c, struct at *at)
+{
+  long r = *at->lexical ? self_link(c, at) : 0;
+  if (r)
+    return r;
+  c->a[0] = (unsigned long)at->dirfd;
+  c->a[1] = (unsigned long)at->path;
+  return pass(c);
+}
+
+/* A link's text is never changed, only the link replaced. */
 static long link_there(struct call *c, struct at *at)
 {
   struct name_answer a;
   enum known k = names_ask(c, at, false, &a);
+  if (k == KNOWN_LOCAL)
+    return link_here(c, at);
   bool link = k == KNOWN_THERE && S_ISLNK(a.attr.mode);
-  if (k == KNOWN_NOT || (link && (!a.target_len || !a.full)))
+  if (k == KNOWN_NOT || (link && !a.target_len))
     return remote_row(c, c->row, c->a, at);
   c->where = N_MEMORY;
   if (!link)
-    return k == KNOWN_THERE ? -EINVAL : k == KNOWN_ABSENT ? -ENOENT : -ENOTDIR;
+    return k == KNOWN_THERE ? -EINVAL : a.error;
   uint32_t n = a.target_len < (uint32_t)c->a[3] ? a.target_len : (uint32_t)c->a[3];
   return copy_out((void *)c->a[2], a.target, n) ? -EFAULT : (long)n;
 }
@@ -181,14 +194,7 @@ long a_readlinkat(struct call *c)
   long r = route(c, (int)c->a[0], (const void *)c->a[1], AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, &at, 0);
   if (r)
     return r;
-  if (!at.local)
-    return link_there(c, &at);
-  r = *at.lexical ? self_link(c, &at) : 0;
-  if (r)
-    return r;
-  c->a[0] = (unsigned long)at.dirfd;
-  c->a[1] = (unsigned long)at.path;
-  return pass(c);
+  return at.local ? link_here(c, &at) : link_there(c, &at);
 }
 
 /* ---- owners ---- */

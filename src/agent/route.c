@@ -607,6 +607,16 @@ int route(struct call *c, int dirfd, const void *path, int flags, struct at *at,
   return n == 0 ? route_empty(c, at) : route_given(c, at);
 }
 
+int route_link(struct call *c, struct at *at, const char *path)
+{
+  size_t n = strlen(path);
+  at->path = given_buf(c, at);
+  memcpy(at->path, path, n + 1);
+  if (++at->hops > MAX_HOPS)
+    return -ELOOP;
+  return route_path(c, at);
+}
+
 int route_again(struct call *c, struct req *q, struct at *at, int which)
 {
   at->which = which;

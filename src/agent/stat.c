@@ -123,18 +123,18 @@ static long attr_of_path(struct call *c, struct at *at, uint64_t flags, uint64_t
   }
 }
 
-/* 0: `a' is the answer; 1: ask; -errno. */
-static long attr_in_memory(struct call *c, const struct at *at, unsigned long flags, struct wire_attr *a)
+/* 0: `a' is the answer; 1: ask, the kernel here if `at' has become local; -errno. */
+static long attr_in_memory(struct call *c, struct at *at, unsigned long flags, struct wire_attr *a)
 {
   struct name_answer n;
   if (flags & ~(unsigned long)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_DONT_SYNC))
     return 1;
   enum known k = names_ask(c, at, !(flags & AT_SYMLINK_NOFOLLOW), &n);
-  if (k == KNOWN_NOT || (k == KNOWN_THERE && !n.full))
+  if (k == KNOWN_NOT || k == KNOWN_LOCAL || (k == KNOWN_THERE && !n.full))
     return 1;
   c->where = N_MEMORY;
   *a = n.attr;
-  return k == KNOWN_THERE ? 0 : k == KNOWN_ABSENT ? -ENOENT : -ENOTDIR;
+  return k == KNOWN_THERE ? 0 : n.error;
 }
 
 static long stat_path(struct call *c, unsigned long flags, unsigned long mask, unsigned long user)
@@ -147,7 +147,7 @@ static long stat_path(struct call *c, unsigned long flags, unsigned long mask, u
   if (at.local)
     return stat_at_here(c, &at);
   r = attr_in_memory(c, &at, flags, &a);
-  if (r == 1)
+  if (r == 1 && !at.local)
     r = attr_of_path(c, &at, flags, mask, &a);
   if (r < 0)
     return r;

@@ -54,6 +54,7 @@ struct dir {
 static struct {
   pthread_mutex_t lock;
   bool able, on; /* watching works; the master wants to be told */
+  pthread_t main;
   int fd, mounts;
   uint16_t by_wd[BUCKETS], free, oldest, newest;
   struct dir d[DIRS_MAX];
@@ -79,6 +80,7 @@ bool names_start(void)
   T.buf = malloc(FRAME_DATA_MAX);
   memset(N.by_wd, 0xff, sizeof N.by_wd);
   N.oldest = N.newest = NONE;
+  N.main = pthread_self();
   for (unsigned i = 0; i < DIRS_MAX; i++)
     N.d[i].chain = (uint16_t)(i + 1 < DIRS_MAX ? i + 1 : NONE);
   N.able = N.fd >= 0 && N.mounts >= 0 && T.buf && !access("/proc/self/fd", X_OK);
@@ -589,6 +591,13 @@ void names_touch(const struct spot *s, bool resend)
   if ((!s->name[0] || !strcmp(s->name, ".")) && (fstatat(s->dir, "", &st, AT_EMPTY_PATH) || !S_ISDIR(st.st_mode)))
     return;
   touch(s->dir, strcmp(s->name, ".") ? s->name : "", resend);
+}
+
+/* Found on a walk. */
+void names_link(int dirfd, const char *name)
+{
+  if (N.on && pthread_equal(pthread_self(), N.main) && strlen(name) < NAME_ROOM)
+    touch(dirfd, name, true);
 }
 
 void names_missed(int base, const char *path)

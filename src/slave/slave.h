@@ -110,12 +110,13 @@ int names_fd(void);
 /* A call has been made at that spot: main thread only. resend: the master does not know the name, or not any longer. */
 struct spot;
 void names_touch(const struct spot *s, bool resend);
-void names_touch_dir(int dirfd, bool list); /* a directory has been looked at, or opened */
+void names_touch_dir(int dirfd, bool list);    /* a directory has been looked at, or opened */
+void names_link(int dirfd, const char *name);  /* a symbolic link is followed; any thread */
 void names_missed(int base, const char *path); /* its walk ended at a name that does not exist */
 /* What has to be withdrawn: items for a body of at most `max' bytes; how many bytes. */
 uint32_t names_drain(uint8_t *body, uint32_t max);
 void names_all_gone(void); /* withdraws everything */
-void names_told(void); /* what has been read has been sent: withdrawals may follow */
+void names_told(void);     /* what has been read has been sent: withdrawals may follow */
 
 /* ---- walk.c ---- */
 struct spot {

@@ -204,6 +204,8 @@ static int expand(struct walker *w, const struct part *p, const char *target, si
     return -ELOOP;
   if (!link_allowed(w->cur, p->name))
     return -EACCES;
+  if (!w->rooted)
+    names_link(w->cur, p->name);
   size_t tail = strlen(w->at);
   if (!n)
     return -ENOENT;
