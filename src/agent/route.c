@@ -128,6 +128,15 @@ static struct self_name self_proc(struct call *c, const char *p)
   return (struct self_name){.what = SELF_OTHER, .rest = ""};
 }
 
+/* The process has a controlling terminal of this machine; /dev/tty is that one then. */
+static bool own_terminal(void)
+{
+  long fd = sys3(__NR_open, "/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
+  if (fd >= 0)
+    sys1(__NR_close, fd);
+  return fd != -ENXIO;
+}
+
 static struct self_name self_dev(const char *p)
 {
   static const char *const std[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
@@ -135,6 +144,8 @@ static struct self_name self_dev(const char *p)
   for (int i = 0; i < 3; i++)
     if (!strcmp(p, std[i]))
       return (struct self_name){.what = SELF_FD, .fd = i, .rest = ""};
+  if (!strcmp(p, "/dev/tty") && !standalone() && own_terminal())
+    return (struct self_name){.what = SELF_OTHER, .rest = ""};
   if (tty[0] && !strcmp(p, "/dev/tty"))
     return (struct self_name){.what = SELF_TTY, .rest = ""};
   if (tty[0] && !strcmp(p, tty))

@@ -23,6 +23,8 @@ static const char usage[] =
     "  --control-fd N  each byte read from N is a signal to forward; bit 7: to the whole process group\n"
     "  --stats-fd N    where the figures of --stats go (standard error)\n"
     "  --trace-fd N    where the lines of --trace go (standard error)\n"
+    "  --terminal M    the program gets a terminal of its own, with the modes M (`stty -g', - for a new one's)\n"
+    "  --escape N      the character that gives up or stops at the beginning of a line that is typed\n"
     "  --help, --version\n"
     "Exits with the command's status, or 255 if the session failed.\n";
 
@@ -60,6 +62,15 @@ static bool use_stdio(struct slave_options *o)
   return ok;
 }
 
+static bool escape_number(const char *text)
+{
+  int c;
+  if (!number(text, &c, 0) || c > 255)
+    return false;
+  terminal_escape(c);
+  return true;
+}
+
 /* Takes one option; how many words it used, 0: it is wrong. */
 static int option(const char *name, const char *value, struct slave_options *o)
 {
@@ -72,6 +83,10 @@ static int option(const char *name, const char *value, struct slave_options *o)
              {"--trace-fd", &o->trace_fd}};
   if (!strcmp(name, "--stdio"))
     return use_stdio(o) ? 1 : 0;
+  if (!strcmp(name, "--terminal"))
+    return value && terminal_set(value) ? 2 : 0;
+  if (!strcmp(name, "--escape"))
+    return value && escape_number(value) ? 2 : 0;
   if (!strcmp(name, "--fds"))
     return value && stream_numbers(value, o) ? 2 : 0;
   for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)

@@ -1,8 +1,8 @@
 /*
  * nexec: runs a command on another machine with the files and the terminal of this one.
  *
- * Owns the connection until fslave has it, the terminal's settings, and the exit status. Must never send anything of
- * the caller's before the other side has proved that it knows the secret.
+ * Owns the connection until fslave has it, and the exit status; terminal.c has the terminal. Must never send anything
+ * of the caller's before the other side has proved that it knows the secret.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -28,6 +27,7 @@
 #include "cmd/config.h"
 #include "cmd/handshake.h"
 #include "cmd/near.h"
+#include "cmd/terminal.h"
 #include "proto/codec.h"
 
 #define FAILED 255
@@ -41,7 +41,8 @@ struct options {
   uint8_t *body;
   uint64_t flags;
   const char *cwd, *secret, *config;
-  int trace_fd;
+  int trace_fd, escape; /* escape -1: none */
+  enum terminal_wish terminal;
   const char *host;
   char **argv;
 };
@@ -51,6 +52,10 @@ static const char usage[] =
     "Runs COMMAND on HOST, with HOST's processor and programs and with the files, the terminal and the identity of "
     "the\n"
     "caller here. Without COMMAND: the user's login shell there.\n"
+    "  -t, -T               a terminal of its own for COMMAND: in any case; never. Otherwise if standard input and "
+    "output\n"
+    "                       are terminals. At the beginning of a line ~. gives up, ~^Z stops nexec, ~? tells more\n"
+    "  -e CHAR              instead of ~; none: no such character\n"
     "  --cwd DIR            start in DIR instead of the working directory\n"
     "  --env NAME=VALUE     add to the command's environment\n"
     "  --send-env PATTERN   pass on the variables here with names like that; without: TERM, LANG, LC_*, TZ and the "
@@ -142,6 +147,16 @@ static void check_map(const char *value)
     fail(FAILED, "--map wants PATH=local, PATH=remote or PATH=deny with an absolute path, not %s", value);
 }
 
+static void set_escape(struct options *o, const char *value)
+{
+  if (!strcmp(value, "none"))
+    o->escape = -1;
+  else if (value[0] && !value[1])
+    o->escape = (unsigned char)value[0];
+  else
+    fail(FAILED, "-e wants one character or none, not %s", value);
+}
+
 enum option_id {
   O_CWD = 256,
   O_ENV,
@@ -165,6 +180,15 @@ static void set_option(struct options *o, int which, const char *value)
   case 'v':
     log_verbose(true);
     o->flags |= RQF_VERBOSE;
+    break;
+  case 't':
+    o->terminal = TERMINAL_FORCED;
+    break;
+  case 'T':
+    o->terminal = TERMINAL_NONE;
+    break;
+  case 'e':
+    set_escape(o, value);
     break;
   case O_CWD:
     o->cwd = value;
@@ -229,6 +253,7 @@ static void ask_cwd(struct options *o)
   }
 }
 
+#define SHORT_OPTIONS "+vtTe:"
 static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},           {"env", 1, 0, O_ENV},
                                              {"send-env", 1, 0, O_SEND_ENV}, {"clean-env", 0, 0, O_CLEAN_ENV},
                                              {"config", 1, 0, O_CONFIG},     {"map", 1, 0, O_MAP},
@@ -248,7 +273,7 @@ static void take_config(void *to, int option, const char *value)
 /* Which host it is has to be known before the file is read, whose settings come before those of the command line. */
 static void find_host(struct options *o, int argc, char **argv)
 {
-  for (int which; (which = getopt_long(argc, argv, "+v", option_table, 0)) >= 0;) {
+  for (int which; (which = getopt_long(argc, argv, SHORT_OPTIONS, option_table, 0)) >= 0;) {
     if (which == O_CONFIG)
       o->config = optarg;
     if (which == '?' || which == O_HELP || which == O_VERSION)
@@ -271,7 +296,7 @@ static void read_options(struct options *o, int argc, char **argv)
   const char *config = o->config ? o->config : config_path();
   if (config && !config_read(config, !o->config && !getenv("NEXEC_CONFIG"), o->host, config_words, take_config, o))
     exit(FAILED);
-  for (int which; (which = getopt_long(argc, argv, "+v", option_table, 0)) >= 0;)
+  for (int which; (which = getopt_long(argc, argv, SHORT_OPTIONS, option_table, 0)) >= 0;)
     set_option(o, which, optarg);
   ask_cwd(o);
   ask_number(o, RQ_FLAGS, o->flags);
@@ -335,23 +360,7 @@ static void agree(struct options *o, int sock, const struct secret *s)
 
 /* ---- fslave, and waiting for it ---- */
 
-static struct {
-  struct termios was;
-  bool terminal;
-  sigset_t mask;
-} T;
-
-static void terminal_save(void)
-{
-  T.terminal = isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &T.was);
-}
-
-/* A background process may do it as well, with SIGTTOU blocked: the guard does when we were killed. */
-static void terminal_restore(void)
-{
-  if (T.terminal)
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &T.was);
-}
+static sigset_t caller_mask;
 
 static int block_signals(void)
 {
@@ -361,24 +370,34 @@ static int block_signals(void)
                                     SIGTTIN, SIGTTOU, SIGCHLD, 0};
        *s; s++)
     sigaddset(&set, *s);
-  sigprocmask(SIG_BLOCK, &set, &T.mask);
+  sigprocmask(SIG_BLOCK, &set, &caller_mask);
   signal(SIGPIPE, SIG_IGN);
   return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static void exec_fslave(const struct options *o, int sock, int control, int status)
 {
-  char fds[32], c[16], s[16], t[16];
-  char *argv[] = {"fslave", "--fds", fds, "--control-fd", c, "--status-fd", s, "--trace-fd", t, 0};
+  char fds[32], c[16], s[16], t[16], e[16];
+  char *argv[16] = {"fslave", "--fds", fds, "--control-fd", c, "--status-fd", s, "--trace-fd", t};
+  unsigned n = 9;
   char *path = near_find("fslave");
   snprintf(fds, sizeof fds, "%d,%d", sock, sock);
   snprintf(c, sizeof c, "%d", control);
   snprintf(s, sizeof s, "%d", status);
   snprintf(t, sizeof t, "%d", o->trace_fd);
+  snprintf(e, sizeof e, "%d", o->escape);
+  if (terminal_own()) {
+    argv[n++] = "--terminal";
+    argv[n++] = (char *)terminal_modes();
+  }
+  if (o->escape >= 0 && terminal_own()) {
+    argv[n++] = "--escape";
+    argv[n++] = e;
+  }
   for (const int *fd = (const int[]){sock, control, status, o->trace_fd, -1}; *fd >= 0; fd++)
     set_cloexec(*fd, false);
   signal(SIGPIPE, SIG_DFL);
-  sigprocmask(SIG_SETMASK, &T.mask, 0);
+  sigprocmask(SIG_SETMASK, &caller_mask, 0);
   if (path)
     execv(path, argv);
   log_line("cannot execute %s: %s", path ? path : "fslave, which is neither beside nexec nor in PATH", strerror(errno));
@@ -396,6 +415,7 @@ static int ended(pid_t child)
     return -2;
   if (WIFEXITED(how))
     return WEXITSTATUS(how) ? WEXITSTATUS(how) : FAILED;
+  terminal_restore(false);
   log_line("the slave was killed by signal %d; the session has ended", WTERMSIG(how));
   return FAILED;
 }
@@ -435,7 +455,7 @@ static int guard(pid_t fslave, pid_t nexec, int signals, int life)
       farewell();
     } else {
       kill(fslave, SIGKILL);
-      terminal_restore();
+      terminal_restore(true);
       _exit(FAILED);
     }
     p[0].fd = -1;
@@ -471,10 +491,12 @@ static void forward(const struct front *f, unsigned sig, bool group)
     log_more("signal %u could not be forwarded: %s", sig, strerror(errno));
 }
 
+/* A program with a terminal of its own has not been stopped; but the user's may have another size now. */
 static void go_on(const struct front *f)
 {
+  terminal_raw();
   kill(f->guard, SIGCONT);
-  forward(f, SIGCONT, true);
+  forward(f, terminal_own() ? SIGWINCH : SIGCONT, true);
 }
 
 static bool is_pending(int sig)
@@ -491,6 +513,8 @@ static void stop(const struct front *f)
   sigaddset(&set, SIGTSTP);
   if (is_pending(SIGCONT))
     return;
+  if (terminal_own())
+    terminal_restore(false);
   raise(SIGTSTP);
   sigprocmask(SIG_UNBLOCK, &set, 0);
   sigprocmask(SIG_BLOCK, &set, 0);
@@ -562,11 +586,12 @@ static int wait_status(const struct front *f)
 
 static int run(const struct options *o, int sock)
 {
+  terminal_begin(o->terminal);
   int control[2], status[2], life[2], signals = block_signals();
   if (signals < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) || pipe2(status, O_CLOEXEC) ||
       pipe2(life, O_CLOEXEC))
     fail(FAILED, "no descriptors: %s", strerror(errno));
-  terminal_save();
+  terminal_raw();
   pid_t child = fork();
   if (child < 0)
     fail(FAILED, "cannot fork: %s", strerror(errno));
@@ -580,7 +605,7 @@ static int run(const struct options *o, int sock)
   close(control[1]);
   close(status[1]);
   int result = wait_status(&(struct front){child, signals, control[0], status[0]});
-  terminal_restore();
+  terminal_restore(false);
   if (write(life[1], "", 1) < 0)
     log_more("the session has ended altogether");
   return result;
@@ -588,7 +613,7 @@ static int run(const struct options *o, int sock)
 
 int main(int argc, char **argv)
 {
-  static struct options o = {.trace_fd = STDERR_FILENO};
+  static struct options o = {.trace_fd = STDERR_FILENO, .escape = '~'};
   static struct secret s;
   log_name("nexec");
   stdio_occupy();

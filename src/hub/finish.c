@@ -76,7 +76,8 @@ static void tell_late(struct hub *h, const struct late *l)
 {
   char line[LINE_MAX_];
   uint8_t head[12];
-  int n = snprintf(line, sizeof line, "nexec: %s: %s\n", l->path, strerror(-l->err));
+  bool raw = h->pty.wanted && h->s->facts.stdio[2].kind == K_TTY;
+  int n = snprintf(line, sizeof line, "nexec: %s: %s%s", l->path, strerror(-l->err), raw ? "\r\n" : "\n");
   size_t len = n < (int)sizeof line ? (size_t)n : sizeof line - 1;
   struct wbuf w = {head, head + sizeof head, false};
   put_u64(&w, H_STDERR);
@@ -120,6 +121,7 @@ static void send_exit(struct hub *h)
   hub_send(h, (struct frame){.type = F_EXIT, .result = h->status}, 0, 0);
   h->result = h->status;
   h->exit_sent = true;
+  pty_hangup(h);
   /* Kept open until here for what had to be said. */
   struct file *f = file_at(h, H_STDERR);
   if (f && f->kept) {
@@ -151,7 +153,7 @@ void finish_step(struct hub *h, bool drained)
 {
   if (h->over || h->status < 0)
     return;
-  if (!h->exit_sent && h->peer_ack >= h->barrier)
+  if (!h->exit_sent && h->peer_ack >= h->barrier && pty_empty(h))
     send_exit(h);
   if (!h->exit_sent || !h->requests_ended || !drained || h->closing)
     return;

@@ -148,6 +148,12 @@ static void take_fact(struct hub *h, struct greeting *g, unsigned fact, const ui
   case FACT_TTYNAME:
     fact_text(f->ttyname, sizeof f->ttyname, v, n);
     break;
+  case FACT_TERMIOS:
+    pty_fact_modes(&h->pty, v, n);
+    break;
+  case FACT_WINSIZE:
+    pty_fact_size(&h->pty, v, n);
+    break;
   case FACT_ENV:
     fact_env(h, v, n);
     break;
@@ -285,6 +291,8 @@ int hello_exchange(struct hub *h)
   err = read_hello(h, &g, deadline);
   if (err)
     return err;
+  if (h->pty.wanted)
+    h->s->facts.ttyname[0] = 0; /* the programs' is their own */
   set_clock(h, g.clock);
   set_handles(h);
   return 0;

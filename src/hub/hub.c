@@ -130,7 +130,7 @@ struct hub *hub_new(const struct hub_options *o)
   if (!h)
     return 0;
   h->o = *o;
-  h->in = h->out = h->command_fd = -1;
+  h->in = h->out = h->command_fd = h->pty.master = h->pty.slave = -1;
   h->status = -1;
   h->result = 255;
   int err = make_memory(h);
@@ -156,6 +156,7 @@ int hub_connect(struct hub *h, int in, int out)
     return -EBADF;
   }
   int err = hello_exchange(h);
+  err = err ? err : pty_open(h);
   err = err ? err : hub_watch(h, h->in, EPOLLIN, SRC_IN, 0);
   return err ? err : hub_watch(h, h->out, 0, SRC_OUT, 0);
 }
@@ -235,6 +236,7 @@ static void end_programs(struct hub *h)
 {
   __atomic_store_n(&h->s->over, 1, __ATOMIC_SEQ_CST);
   pump(h);
+  pty_hangup(h);
   slots_fail_all(h);
   files_wake_all(h);
   /* It may not be the agent yet. */
@@ -319,6 +321,7 @@ static void turn(struct hub *h)
   stores_acked(h);
   files_acked(h);
   tick(h);
+  pty_step(h);
   hub_flush(h);
   if (h->out_error && !h->over)
     stream_broke(h);

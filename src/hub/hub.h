@@ -40,6 +40,10 @@ int hub_session_fd(const struct hub *h);
 /* A local descriptor (close-on-exec) that stands for a fixed handle; -errno. */
 int hub_placeholder(struct hub *h, uint32_t handle);
 
+/* The program's own terminal, -1: it has none; and whether descriptor i of the program is to be that. */
+int hub_terminal(const struct hub *h);
+bool hub_on_terminal(const struct hub *h, unsigned i);
+
 /* Ends the session with a reason before the program was started. */
 void hub_give_up(struct hub *h, const char *reason);
 /*

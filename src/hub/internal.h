@@ -2,11 +2,13 @@
  * What the hub's parts know of each other.
  *
  * hub.c the loop; stream.c frames from and to the slave; request.c messages of programs; slot.c replies; file.c open
- * files; proc.c processes; store.c contents of mapped and executed files; hello.c the first frames; finish.c the end.
+ * files; pty.c the program's terminal; proc.c processes; store.c contents of mapped and executed files; hello.c the
+ * first frames; finish.c the end.
  */
 #ifndef HUB_INTERNAL_H
 #define HUB_INTERNAL_H
 
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include "hub/hub.h"
@@ -97,6 +99,28 @@ struct late {
   char path[];
 };
 
+#define PTY_MODES (4 + TERMIOS_CHARS)
+struct pty {
+  bool wanted, known; /* the slave asked for one, and told its modes */
+  uint64_t modes[PTY_MODES];
+  struct winsize size;
+  int master, slave; /* -1: there is none, or it has been hung up */
+  uint32_t watched;  /* epoll's events */
+
+  uint8_t in[TERMINAL_WINDOW + 2]; /* typed and not yet taken by the kernel */
+  uint32_t waiting;
+  uint64_t taken, put, told; /* bytes from the slave, of them given to the kernel, what the slave knows of that */
+  bool line_start, input_ended;
+
+  uint8_t out[TERMINAL_PIECE]; /* shown and not yet sent */
+  uint32_t have;
+  bool flush;           /* what was sent before is not to be shown any more */
+  bool dry;             /* the last reading found nothing more */
+  uint64_t read_at;     /* h->taken at that time */
+  uint64_t sent, shown; /* bytes to the slave, of them written there */
+  uint32_t left;        /* bytes read since the command's end */
+};
+
 #define WD_BUCKETS 1024
 #define STORE_BUCKETS 256
 
@@ -133,7 +157,9 @@ struct hub {
   struct store *stores, *stores_by_file[STORE_BUCKETS];
   struct flush *flushes;
   uint32_t name_victim, name_instances; /* names.c */
-  uint64_t tick; /* now_ms() of the next */
+  uint64_t tick;                        /* now_ms() of the next */
+
+  struct pty pty;
 
   /* the end */
   pid_t command;
@@ -146,7 +172,18 @@ struct hub {
 };
 
 /* Where an event comes from, in the high half of epoll's data. */
-enum source { SRC_REQUEST, SRC_IN, SRC_OUT, SRC_INOTIFY, SRC_ENDS, SRC_PROCESS, SRC_COMMAND, SRC_SIGNAL, SRC_NOTES };
+enum source {
+  SRC_REQUEST,
+  SRC_IN,
+  SRC_OUT,
+  SRC_INOTIFY,
+  SRC_ENDS,
+  SRC_PROCESS,
+  SRC_COMMAND,
+  SRC_SIGNAL,
+  SRC_NOTES,
+  SRC_PTY
+};
 int hub_watch(struct hub *h, int fd, uint32_t events, enum source src, uint32_t value);
 
 /* ---- stream.c ---- */
@@ -245,7 +282,7 @@ void store_flush(struct hub *h, struct store *st);
 int store_flush_call(struct hub *h, const struct message *m); /* W_FLUSH */
 void store_written(struct store *st, uint64_t offset, const void *data, uint32_t n);
 void store_resized(struct store *st, uint64_t size);
-bool store_shared(const struct store *st); /* a program may have a shared mapping */
+bool store_shared(const struct store *st);             /* a program may have a shared mapping */
 bool store_needs(struct hub *h, const struct file *f); /* it writes through this handle */
 bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* false: not its tag */
 bool store_event(struct hub *h, int wd);
@@ -255,6 +292,18 @@ void stores_tick(struct hub *h);
 
 /* ---- names.c: what the slave tells of its directories ---- */
 int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -EPROTO */
+
+/* ---- pty.c: the program's own terminal ---- */
+void pty_fact_modes(struct pty *p, const uint8_t *v, uint32_t n);
+void pty_fact_size(struct pty *p, const uint8_t *v, uint32_t n);
+int pty_open(struct hub *h); /* if one is wanted; 0, or -errno, the session has been ended then */
+int pty_input(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -EPROTO */
+void pty_resize(struct hub *h, const uint64_t size[4]);
+void pty_signal(struct hub *h, int sig);
+void pty_shown(struct hub *h, uint64_t bytes);
+void pty_step(struct hub *h);
+bool pty_empty(const struct hub *h); /* all that programs wrote has been sent */
+void pty_hangup(struct hub *h);
 
 /* ---- finish.c ---- */
 void finish_step(struct hub *h, bool drained);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -63,6 +64,8 @@ static void place_descriptors(struct start *s, const struct rlimit *files)
 static int stdio_fd(struct hub *h, unsigned i)
 {
   uint32_t kind = hub_session(h)->facts.stdio[i].kind;
+  if (hub_on_terminal(h, i))
+    return fcntl(hub_terminal(h), F_DUPFD_CLOEXEC, 3);
   if (kind == K_NONE)
     return -2;
   return kind == K_NULL ? open("/dev/null", O_RDWR | O_CLOEXEC) : hub_placeholder(h, H_STDIN + i);
@@ -166,6 +169,14 @@ static void child_directory(const struct launch *l, bool here)
     child_failed(to);
 }
 
+/* A session of its own, on a terminal of its own. */
+static void child_terminal(int fd)
+{
+  setsid();
+  if (ioctl(fd, TIOCSCTTY, 0))
+    child_failed("its terminal");
+}
+
 static void child(struct hub *h, const struct launch *l, struct start *s, char **env, pid_t parent)
 {
   bool here = hub_session(h)->flags & SF_STANDALONE;
@@ -176,7 +187,9 @@ static void child(struct hub *h, const struct launch *l, struct start *s, char *
     if (getppid() != parent)
       _exit(STATUS_FAILED);
   }
-  if (!here && (getsid(0) != getppid() || setpgid(0, 0)))
+  if (hub_terminal(h) >= 0)
+    child_terminal(hub_terminal(h));
+  else if (!here && (getsid(0) != getppid() || setpgid(0, 0)))
     setsid();
   child_signals();
   child_directory(l, here);
@@ -219,7 +232,7 @@ pid_t launch(struct hub *h, const struct launch *l)
     log_line("cannot start the command: %s", strerror(-err));
     return err;
   }
-  if (!(hub_session(h)->flags & SF_STANDALONE))
+  if (!(hub_session(h)->flags & SF_STANDALONE) && hub_terminal(h) < 0)
     setpgid(pid, pid); /* by whoever comes first: it may be sent a signal at once */
   close_given(&s);
   return pid;

@@ -100,7 +100,9 @@ static int take_window(struct hub *h, const struct frame *f, struct rbuf *r)
   uint64_t v = get_u64(r);
   if (r->bad || r->at != r->end)
     return -EPROTO;
-  if (f->type == F_WINDOW)
+  if (f->type == F_WINDOW && handle == H_STDOUT && h->pty.wanted)
+    pty_shown(h, v);
+  else if (f->type == F_WINDOW)
     file_window(h, handle, v);
   else
     file_ready(h, handle, v);
@@ -112,7 +114,10 @@ static int take_late(struct hub *h, const struct frame *f, struct rbuf *r)
   uint32_t handle = (uint32_t)get_u64(r);
   if (r->bad || r->at != r->end || f->result >= 0 || f->result < -4095)
     return -EPROTO;
-  file_late(h, handle, f->result);
+  if (handle == H_STDOUT && h->pty.wanted)
+    pty_hangup(h); /* nobody can see it */
+  if (handle != H_STDOUT || !h->pty.wanted || f->result != -EIO)
+    file_late(h, handle, f->result);
   return 0;
 }
 
@@ -130,16 +135,23 @@ static int take_signal(struct hub *h, const struct frame *f)
 {
   if (f->result < 1 || f->result > 64)
     return -EPROTO;
-  if (h->command > 0 && h->status < 0)
+  if (f->op && h->pty.wanted)
+    pty_signal(h, (int)f->result);
+  else if (h->command > 0 && h->status < 0)
     kill(f->op ? -h->command : h->command, (int)f->result);
   return 0;
 }
 
 static int take_winsize(struct hub *h, struct rbuf *r)
 {
-  if (r->end - r->at != 32)
+  uint64_t size[4];
+  if (r->end - r->at != sizeof size)
     return -EPROTO;
-  if (h->command > 0 && h->status < 0)
+  for (unsigned i = 0; i < 4; i++)
+    size[i] = get_u64(r);
+  if (h->pty.wanted)
+    pty_resize(h, size);
+  else if (h->command > 0 && h->status < 0)
     kill(-h->command, SIGWINCH);
   return 0;
 }
@@ -173,6 +185,8 @@ static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, u
     return take_signal(h, f);
   case F_WINSIZE:
     return take_winsize(h, &r);
+  case F_INPUT:
+    return pty_input(h, f, body, n);
   case F_NAMES:
     return names_take(h, f, body, n);
   case F_ABORT:

@@ -225,7 +225,7 @@ bool frame_get(struct frame *f, const uint8_t in[sizeof(struct frame)])
   f->seq = load(in + 16, 8);
   f->ack = load(in + 24, 8);
   f->result = (int64_t)load(in + 32, 8);
-  return f->len >= sizeof *f && f->len <= FRAME_MAX && f->type >= F_HELLO && f->type <= F_NAMES;
+  return f->len >= sizeof *f && f->len <= FRAME_MAX && f->type >= F_HELLO && f->type <= F_LAST;
 }
 
 static void skip(struct rbuf *r, unsigned ints)

@@ -51,7 +51,8 @@ enum frame_type {
   F_CANCEL,     /* master: interrupt the CALL with this tag; its REPLY still comes */
   F_ACK,        /* nothing but its ack field; has seq 0 */
   F_LATE,       /* slave: a posted call on handle (ctx field unused; body: 8 bytes handle) failed with result */
-  F_WINDOW,     /* slave: body 8 bytes handle, 8 bytes: bytes of that stream written out so far, in total */
+  F_WINDOW,     /* body 8 bytes handle, 8 bytes: bytes of that stream written out so far, in total. master: of F_INPUT,
+                   handle H_STDIN; slave: of any other, F_OUTPUT being H_STDOUT's */
   F_READY,      /* slave: body 8 bytes handle, 8 bytes poll events that are true now (answer to an armed poll) */
   F_INVALID,    /* slave: body a list of 8 byte device, 8 byte inode: what was sent of these may be stale */
   F_SIGNAL,     /* slave: result = signal number, op = 1: to the command's process group, 0: to the command */
@@ -62,6 +63,10 @@ enum frame_type {
   F_DONE,       /* master: the last process of the session has gone; the slave ends */
   F_ABORT,      /* either: the session ends now; body: one line of text that says why */
   F_NAMES,      /* slave: what directories hold, see names.h */
+  F_INPUT,      /* slave: what was typed, for the program's terminal. FF_EOF: nothing follows; op 1: since the user's
+                   terminal has gone */
+  F_OUTPUT,     /* master: what the program's terminal shows. op 1: what has not been shown yet is not to be, then this */
+  F_LAST = F_OUTPUT
 };
 
 enum frame_flag {
@@ -147,7 +152,10 @@ enum wire_fact {
   FACT_RELEASE,   /* uname -r of the sender */
   FACT_EXE,
   FACT_DIRS, /* device and inode of the root, then of the working directory: 4 integers */
+  FACT_TERMIOS,   /* slave: the program gets a terminal of its own with these modes: input, output, control and local
+                     flags, then TERMIOS_CHARS characters, all integers; empty: with those of any new terminal */
 };
+#define TERMIOS_CHARS 19
 enum wire_cap { CAP_WATCH = 1, CAP_CONTENTS = 2, CAP_NAMES = 4 /* master: wants F_NAMES */ };
 
 /* Attributes of a file, as statx gives them. */
@@ -173,6 +181,10 @@ struct wire_statfs {
  */
 #define CONTENTS_MAX (64u << 10)
 #define DIR_NAMES_MAX (32u << 10)
+
+/* How much of F_INPUT and of F_OUTPUT may be under way, each: what is still shown after an interrupt. */
+#define TERMINAL_WINDOW (64u << 10)
+#define TERMINAL_PIECE (16u << 10) /* the most in one of them */
 
 /* What W_PLACE brings: the memfd itself, or the hub's end of the socket pair. */
 enum place { PLACE_FILE, PLACE_STREAM };

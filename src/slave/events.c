@@ -33,26 +33,43 @@ static void forward(int sig, bool group)
   out_note(F_SIGNAL, group, sig, 0, 0);
 }
 
-/* The program there is told to stop first. A thread that waits in a read of the terminal must not take what is typed
-   for others meanwhile, so this process stops as well, as whoever started it would see its program stop. */
+/* The program there is told to stop first, unless it has a terminal of its own, whose keys stop it. A thread that waits
+   in a read of the terminal must not take what is typed for others meanwhile, so this process stops as well, as whoever
+   started it would see its program stop. */
 static void stop(void)
 {
-  forward(SIGTSTP, true);
+  if (!terminal_on())
+    forward(SIGTSTP, true);
   kill(getpid(), SIGSTOP);
+}
+
+static void tell_winsize(void)
+{
+  uint64_t ws[4];
+  if (!hello_winsize(ws))
+    out_note(F_WINSIZE, 0, 0, ws, 4);
 }
 
 static void take_signal(void)
 {
   struct signalfd_siginfo si;
-  uint64_t ws[4];
   if (read(E.signals, &si, sizeof si) != sizeof si)
     return;
-  if (si.ssi_signo != SIGWINCH) {
-    if (E.control < 0)
-      forward((int)si.ssi_signo, true);
-  } else if (!hello_winsize(ws)) {
-    out_note(F_WINSIZE, 0, 0, ws, 4);
-  }
+  if (si.ssi_signo == SIGWINCH)
+    tell_winsize();
+  else if (E.control < 0)
+    forward((int)si.ssi_signo, true);
+}
+
+static void take_byte(uint8_t byte)
+{
+  int sig = byte & 127;
+  if (sig == SIGTSTP)
+    stop();
+  else if (sig == SIGWINCH && terminal_on())
+    tell_winsize();
+  else if (sig > 0 && sig <= 64)
+    forward(sig, byte & 128);
 }
 
 static void take_control(void)
@@ -64,10 +81,7 @@ static void take_control(void)
   if (n <= 0)
     epoll_ctl(E.epoll, EPOLL_CTL_DEL, E.control, 0);
   for (ssize_t i = 0; i < n; i++)
-    if ((byte[i] & 127) == SIGTSTP)
-      stop();
-    else if ((byte[i] & 127) > 0 && (byte[i] & 127) <= 64)
-      forward(byte[i] & 127, byte[i] & 128);
+    take_byte(byte[i]);
 }
 
 static void take_ready(uint32_t num, uint32_t events)

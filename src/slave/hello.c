@@ -80,14 +80,25 @@ static void put_stdio(struct wbuf *w)
   put_fact_ints(w, FACT_STDIO, v, 12);
 }
 
+/* A terminal that is not ours may still be where the program writes. */
+static int winsize_of(uint32_t handle, struct winsize *s)
+{
+  struct handle *h = handle_get(handle);
+  if (!h)
+    return -ENOTTY;
+  int err = ioctl(h->fd, TIOCGWINSZ, s) ? -errno : 0;
+  handle_put(h);
+  return err;
+}
+
 int hello_winsize(uint64_t ws[4])
 {
   struct winsize s;
-  struct handle *h = handle_get(H_TTY);
-  if (!h)
-    return -ENOTTY;
-  int err = ioctl(h->fd, TIOCGWINSZ, &s) ? -errno : 0;
-  handle_put(h);
+  int err = winsize_of(H_TTY, &s);
+  if (err && terminal_on())
+    err = winsize_of(H_STDIN, &s);
+  if (err && terminal_on())
+    err = winsize_of(H_STDOUT, &s);
   if (!err) {
     ws[0] = s.ws_row;
     ws[1] = s.ws_col;
@@ -153,6 +164,7 @@ bool hello_send(void)
   put_system(&w);
   put_stdio(&w);
   put_terminal(&w);
+  terminal_fact(&w);
   put_dirs(&w);
   put_clock(&w);
   put_environment(&w);

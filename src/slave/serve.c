@@ -46,7 +46,7 @@ void say(const char *format, ...)
   va_start(ap, format);
   vsnprintf(line, sizeof line, format, ap);
   va_end(ap);
-  dprintf(STDERR_FILENO, "fslave: %s\n", line);
+  dprintf(STDERR_FILENO, "fslave: %s%s", line, terminal_newline(STDERR_FILENO));
 }
 
 static void end(int result)
@@ -103,6 +103,7 @@ static void take_nothing(const struct frame *f, const uint8_t *body, uint32_t n)
 
 static void tell_status(int status)
 {
+  terminal_stop();
   if (V.o->status_fd >= 0)
     dprintf(V.o->status_fd, "%d\n", status);
 }
@@ -149,15 +150,29 @@ static void wait_told(void)
   pthread_mutex_unlock(&V.lock);
 }
 
-static void put_out(int fd, const uint8_t *p, size_t n)
+static bool put_some(int fd, const void *bytes, size_t n)
 {
-  while (n) {
+  for (const uint8_t *p = bytes; n;) {
     ssize_t r = write(fd, p, n);
     if (r < 0 && errno != EINTR)
-      return;
+      return false;
     p += r > 0 ? r : 0;
     n -= r > 0 ? (size_t)r : 0;
   }
+  return true;
+}
+
+static void put_out(int fd, const uint8_t *p, size_t n)
+{
+  const char *newline = terminal_newline(fd);
+  const uint8_t *end;
+  while (newline[0] == '\r' && (end = memchr(p, '\n', n))) {
+    if (!put_some(fd, p, (size_t)(end - p)) || !put_some(fd, newline, 2))
+      return;
+    n -= (size_t)(end - p) + 1;
+    p = end + 1;
+  }
+  put_some(fd, p, n);
 }
 
 static void take_stats(const struct frame *f, const uint8_t *body, uint32_t n)
@@ -200,11 +215,24 @@ static void take_abort(const struct frame *f, const uint8_t *body, uint32_t n)
   end(SLAVE_FAILED);
 }
 
+static void take_window(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)f;
+  if (!terminal_window(body, n))
+    broken("malformed window from the master");
+}
+
+static void take_output(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  if (!terminal_output(f, body, n))
+    broken("malformed output of the program's terminal");
+}
+
 typedef void take_fn(const struct frame *f, const uint8_t *body, uint32_t n);
-static take_fn *const takes[F_NAMES + 1] = {
-    [F_HELLO] = take_hello, [F_CALL] = take_call,   [F_POST] = take_call,   [F_CANCEL] = take_cancel,
-    [F_ACK] = take_nothing, [F_EXIT] = take_exit,   [F_STATS] = take_stats, [F_TRACE] = take_trace,
-    [F_DONE] = take_done,   [F_ABORT] = take_abort,
+static take_fn *const takes[F_LAST + 1] = {
+    [F_HELLO] = take_hello, [F_CALL] = take_call,   [F_POST] = take_call,     [F_CANCEL] = take_cancel,
+    [F_ACK] = take_nothing, [F_EXIT] = take_exit,   [F_STATS] = take_stats,   [F_TRACE] = take_trace,
+    [F_DONE] = take_done,   [F_ABORT] = take_abort, [F_WINDOW] = take_window, [F_OUTPUT] = take_output,
 };
 
 static void take(const struct frame *f, const uint8_t *body)
@@ -321,6 +349,9 @@ int slave_run(const struct slave_options *o)
   }
   if (!hello_send())
     lost("");
+  err = terminal_start();
+  if (err)
+    broken("the terminal cannot be read: %s", strerror(-err));
   while (!V.over) {
     wait_more();
     if (!V.over)

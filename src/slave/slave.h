@@ -243,6 +243,21 @@ void streams_flush(int timeout_ms);
 void streams_mark_old(void);
 void streams_flush_old(void);
 
+/* What is queued and not being written just now is forgotten; it counts as written. */
+void stream_discard(struct handle *h);
+
+/* ---- terminal.c: the user's terminal, when the program has one of its own ---- */
+bool terminal_set(const char *modes); /* `stty -g', or "-": not known. False: neither */
+void terminal_escape(int c);
+bool terminal_on(void);
+int terminal_start(void); /* reading what is typed; 0 or -errno */
+void terminal_stop(void); /* when it returns nothing more is read */
+void terminal_fact(struct wbuf *w);
+/* From the master; false: malformed. */
+bool terminal_window(const uint8_t *body, uint32_t n);
+bool terminal_output(const struct frame *f, const uint8_t *body, uint32_t n);
+const char *terminal_newline(int fd);
+
 /* ---- worker.c: threads that may block ---- */
 int worker_start(const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -errno */
 void worker_cancel(uint32_t tag);

@@ -302,6 +302,36 @@ int stream_drain(struct handle *h)
   return err;
 }
 
+/* With the lock held: everything behind the place `at' of the queue. Bytes dropped. */
+static uint64_t drop_from(struct stream *s, struct chunk **at)
+{
+  uint64_t before = s->written;
+  for (struct chunk *c; (c = *at);) {
+    *at = c->next;
+    s->queued -= c->len - c->done;
+    s->written += c->len - c->done;
+    S.pending[c->age] -= c->len - c->done;
+    free(c);
+  }
+  s->last = at;
+  return s->written - before;
+}
+
+void stream_discard(struct handle *h)
+{
+  pthread_mutex_lock(&S.lock);
+  struct stream *s = h->stream;
+  bool writing = s && s->busy && s->first; /* who writes the first tells of the rest, too */
+  bool due = s && drop_from(s, writing ? &s->first->next : &s->first) && !writing;
+  uint64_t written = s ? s->written : 0;
+  if (due)
+    s->told = written;
+  pthread_cond_broadcast(&S.moved);
+  pthread_mutex_unlock(&S.lock);
+  if (due)
+    tell(h, written);
+}
+
 void stream_close(struct handle *h)
 {
   pthread_mutex_lock(&S.lock);

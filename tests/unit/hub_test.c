@@ -630,7 +630,7 @@ static void every_type_at_every_length(void **state)
 {
   (void)state;
   srandom(3);
-  for (unsigned type = F_HELLO; type <= F_NAMES; type++)
+  for (unsigned type = F_HELLO; type <= F_LAST; type++)
     for (unsigned n = 0; n <= 48; n += 1 + (unsigned)random() % 7) {
       with_waiting_call();
       for (unsigned i = 0; i < n; i++)
