@@ -53,7 +53,7 @@ shows() {
   cases=$((cases + 1))
   until_true has_text "$1" && return 0
   fail "the screen does not show '$1'"
-  screen | sed 's/^/    | /'
+  screen | cat -s | sed 's/^/    | /'
   return 1
 }
 
@@ -61,7 +61,7 @@ hides() {
   cases=$((cases + 1))
   until_true has_no_text "$1" && return 0
   fail "the screen still shows '$1'"
-  screen | sed 's/^/    | /'
+  screen | cat -s | sed 's/^/    | /'
   return 1
 }
 
