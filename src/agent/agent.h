@@ -59,7 +59,7 @@ struct proc {
   struct handle cwd;
   char *cwd_path;        /* 4096 bytes; the local one's name is kept there, too */
   uint32_t cwd_gen;      /* value of gens[GEN_NAMES] at which cwd_path was true */
-  uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
+  uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it, see nofile_now() */
   struct lock { uint32_t word; } lock; /* guards cwd, cwd_path */
   struct sigtab *sig;    /* signal.c: the program's dispositions */
   struct handle root;    /* ROOT_REMOTE: the root directory, AFD_ROOT its placeholder ... */
@@ -165,7 +165,7 @@ long sys6(long nr, long a, long b, long c, long d, long e, long f);
  */
 #define ERESTART_CALL 516
 long cp_call(struct thread *t, long nr, long a, long b, long c, long d, long e, long f);
-/* The same for a call that sets `prog_mask' while it sleeps (ppoll, pselect6, epoll_pwait, epoll_pwait2, rt_sigsuspend):
+/* The same for a call that sets `prog_mask' while it sleeps (ppoll, pselect6, epoll_pwait, epoll_pwait2, io_pgetevents, rt_sigsuspend):
    the mask's own argument is filled in here. */
 long cp_masked(struct thread *t, const uint64_t *prog_mask, long nr, long a, long b, long c, long d, long e, long f);
 /* Takes out what the agent needs unblocked. */
@@ -221,6 +221,8 @@ static inline int afd(const struct proc *p, enum agent_fd which)
 {
   return p->afd_base + (int)which;
 }
+/* ident.c: what other processes of the session changed of this one's limit of open files, into struct proc; its soft limit. */
+uint64_t nofile_now(struct proc *p);
 /* True for numbers that the program must not see or touch. */
 bool fd_hidden(const struct proc *p, int fd);
 

@@ -410,6 +410,8 @@ void call_bind(struct proc *p)
   __atomic_store_n(&e->ctx, 0, __ATOMIC_RELEASE);
   __atomic_store_n(&e->pid, (uint32_t)p->pid, __ATOMIC_RELAXED);
   __atomic_store_n(&e->locks, 0, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->nofile_cur, p->rlim_cur, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->nofile_max, p->rlim_max, __ATOMIC_RELAXED);
   __atomic_store_n(&e->ctx, p->ctx, __ATOMIC_RELEASE);
   req_start_op(&q, self(), W_BIND);
   req_post_uncounted(&q, -1);

@@ -35,7 +35,7 @@ static long set_flags(struct call *c, struct rfile *f)
 /* A number made by the kernel stands for what the old one does. */
 static long dup_fd(struct call *c)
 {
-  if (c->a[2] >= c->p->rlim_cur)
+  if (c->a[2] >= nofile_now(c->p))
     return -EINVAL;
   long r = fd_new(c->p, pass(c));
   if (r >= 0)

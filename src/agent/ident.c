@@ -144,12 +144,31 @@ static uint64_t afd_place(const struct proc *p, uint64_t cur, uint64_t real_max)
   return p->refs > 1 ? (uint64_t)p->afd_base : base;
 }
 
+uint64_t nofile_now(struct proc *p)
+{
+  const struct proc_entry *e = &session->procs[p->ctx % SESSION_PROCS];
+  uint64_t cur = __atomic_load_n(&e->nofile_cur, __ATOMIC_RELAXED), max = e->nofile_max;
+  if (__atomic_load_n(&e->ctx, __ATOMIC_ACQUIRE) == p->ctx)
+    p->rlim_cur = cur, p->rlim_max = max;
+  return p->rlim_cur;
+}
+
+static void nofile_tell(struct proc_entry *e, const struct rlimit_k *new)
+{
+  __atomic_store_n(&e->nofile_max, new->max, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->nofile_cur, new->cur, __ATOMIC_RELAXED);
+}
+
+static long nofile_check(const struct rlimit_k *new, uint64_t max)
+{
+  return new->cur > new->max ? -EINVAL : new->max > max ? -EPERM : 0;
+}
+
 static long nofile_set(struct proc *p, const struct rlimit_k *new)
 {
-  if (new->cur > new->max)
-    return -EINVAL;
-  if (new->max > p->rlim_max)
-    return -EPERM;
+  long r = nofile_check(new, p->rlim_max);
+  if (r)
+    return r;
   struct rlimit_k real;
   sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, 0, &real);
   struct rlimit_k open = {real.max, real.max};
@@ -162,14 +181,76 @@ static long nofile_set(struct proc *p, const struct rlimit_k *new)
   sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, &real, 0);
   p->rlim_cur = new->cur;
   p->rlim_max = new->max;
+  struct proc_entry *e = &session->procs[p->ctx % SESSION_PROCS];
+  if (e->ctx == p->ctx)
+    nofile_tell(e, new);
   return 0;
+}
+
+/* Every program of the session is the same executable to the kernel. */
+bool in_session(int pid)
+{
+  char link[32], name[64], want[64];
+  fmt(link, sizeof link, "/proc/%d/exe", pid);
+  long n = sys3(SYS_readlink, link, name, sizeof name);
+  int m = fmt(want, sizeof want, "/memfd:fsyscall-agent-%lx ", (unsigned long)session->id);
+  return n > m && !memcmp(name, want, (size_t)m);
+}
+
+/* A number may have been that of an earlier process, too. */
+struct proc_entry *proc_of_pid(int pid)
+{
+  struct proc_entry *found = 0;
+  if (!in_session(pid))
+    return 0;
+  for (unsigned i = 0; i < SESSION_PROCS; i++) {
+    struct proc_entry *e = &session->procs[i];
+    bool his = __atomic_load_n(&e->pid, __ATOMIC_RELAXED) == (uint32_t)pid;
+    if (his && __atomic_load_n(&e->ctx, __ATOMIC_ACQUIRE) && (!found || e->ctx > found->ctx))
+      found = e;
+  }
+  return found;
+}
+
+/* Of another process. The kernel has to be asked whether we may; the agent there needs room above its numbers. */
+static long nofile_other(int pid, const struct rlimit_k *new, struct rlimit_k *old)
+{
+  struct rlimit_k real;
+  struct proc_entry *e = proc_of_pid(pid);
+  long r = sys4(SYS_prlimit64, pid, RLIMIT_NOFILE_K, 0, &real);
+  if (r)
+    return r;
+  if (!e)
+    return new ? sys4(SYS_prlimit64, pid, RLIMIT_NOFILE_K, new, old) : (*old = real, 0);
+  *old = (struct rlimit_k){e->nofile_cur, e->nofile_max};
+  if (!new)
+    return 0;
+  r = nofile_check(new, e->nofile_max);
+  if (r)
+    return r;
+  if (real.cur < new->cur)
+    real.cur = new->cur < real.max ? new->cur : real.max;
+  r = sys4(SYS_prlimit64, pid, RLIMIT_NOFILE_K, &real, 0);
+  if (!r)
+    nofile_tell(e, new);
+  return r;
+}
+
+static long nofile_own(struct proc *p, const struct rlimit_k *new, struct rlimit_k *old)
+{
+  lock(&p->lock);
+  nofile_now(p);
+  *old = (struct rlimit_k){p->rlim_cur, p->rlim_max};
+  long r = new ? nofile_set(p, new) : 0;
+  unlock(&p->lock);
+  return r;
 }
 
 long a_rlimit(struct call *c)
 {
   bool both = c->nr == SYS_prlimit64;
   unsigned long pid = both ? c->a[0] : 0, which = c->a[both], in = 0, out = 0;
-  if (which != RLIMIT_NOFILE_K || (pid && pid != (unsigned long)c->p->pid))
+  if (which != RLIMIT_NOFILE_K)
     return a_local(c);
   if (both)
     in = c->a[2], out = c->a[3];
@@ -177,12 +258,11 @@ long a_rlimit(struct call *c)
     in = c->a[1];
   else
     out = c->a[1];
-  struct rlimit_k old = {c->p->rlim_cur, c->p->rlim_max}, new;
+  struct rlimit_k old, new;
   if (in && copy_in(&new, (void *)in, sizeof new))
     return -EFAULT;
-  lock(&c->p->lock);
-  long r = in ? nofile_set(c->p, &new) : 0;
-  unlock(&c->p->lock);
+  bool own = !pid || (int)pid == c->p->pid;
+  long r = own ? nofile_own(c->p, in ? &new : 0, &old) : nofile_other((int)pid, in ? &new : 0, &old);
   return r ? r : out && copy_out((void *)out, &old, sizeof old) ? -EFAULT : 0;
 }
 

@@ -67,7 +67,11 @@ void offset_lock(const struct rfile *f);
 void offset_unlock(const struct rfile *f);
 /* The attributes, from memory or in one round trip. 0 or -errno. */
 long file_attr(struct call *c, struct rfile *f, struct wire_attr *a);
-/* iov.c */
+/* iov.c: either, with the flags of preadv2 and pwritev2 */
+long file_transfer(struct call *c, struct rfile *f, struct spans *sp, bool write, uint64_t off, unsigned long flags);
+/* The same for a vector of the program's, of `n' pieces. */
+long vector_transfer(struct call *c, struct rfile *f, unsigned long from, unsigned long n, bool write, uint64_t off,
+                     unsigned long flags);
 long a_readv(struct call *c);
 long a_writev(struct call *c);
 /* A round trip with the handle and up to 4 integers: the slave's result. */

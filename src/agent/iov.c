@@ -48,18 +48,48 @@ static long vector_spans(struct vector *x, struct spans *sp)
   return 0;
 }
 
-typedef long transfer(struct call *c, struct rfile *f, struct spans *sp, uint64_t off);
+/* The flags that are hints, or that only what is local could mean, change nothing. */
+#define RWF_DONTCACHE_K 0x80
+#define RWF_SERVED (RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_DONTCACHE_K)
 
-static long vector_transfer(struct call *c, struct rfile *f, transfer *go, uint64_t off)
+/* True if a transfer on a stream would have to wait. */
+static bool would_wait(struct call *c, struct rfile *f, bool write)
+{
+  if (!is_stream(f->s))
+    return false;
+  return write ? stream_credit(f->s) < PIPE_ATOMIC : stream_ask(c, f, POLLIN) == 0;
+}
+
+static long sync_written(struct call *c, struct rfile *f, unsigned long flags, long done)
+{
+  if (done <= 0 || f->s->kind != K_REG || !(flags & (RWF_DSYNC | RWF_SYNC)))
+    return done;
+  long r = file_call(c, flags & RWF_SYNC ? ROW(fsync) : ROW(fdatasync), f, 0, 0, false), late = late_error(f->s);
+  return late ? late : r < 0 ? r : done;
+}
+
+long file_transfer(struct call *c, struct rfile *f, struct spans *sp, bool write, uint64_t off, unsigned long flags)
+{
+  if (flags & ~(unsigned long)RWF_SERVED)
+    return -EOPNOTSUPP;
+  if (flags & RWF_NOWAIT && would_wait(c, f, write))
+    return -EAGAIN;
+  if (!write)
+    return file_read(c, f, sp, off);
+  return sync_written(c, f, flags, flags & RWF_APPEND ? file_append(c, f, sp, off) : file_write(c, f, sp, off));
+}
+
+long vector_transfer(struct call *c, struct rfile *f, unsigned long from, unsigned long n, bool write, uint64_t off,
+                     unsigned long flags)
 {
   struct vector x;
   struct spans sp;
-  long r = vector_load(&x, c->a[1], c->a[2]);
+  long r = vector_load(&x, from, n);
   if (r < 0)
     return r;
   r = vector_spans(&x, &sp);
   if (r == 0)
-    r = go(c, f, &sp, off);
+    r = file_transfer(c, f, &sp, write, off, flags);
   vector_free(&x);
   return r;
 }
@@ -73,37 +103,33 @@ long a_readv(struct call *c)
     c->where = N_MEMORY;
     return pass(c);
   }
-  return vector_transfer(c, &f, file_read, OWN_OFFSET);
+  return vector_transfer(c, &f, c->a[1], c->a[2], false, OWN_OFFSET, 0);
 }
 
 long a_writev(struct call *c)
 {
   struct rfile f;
-  return file_of(c, (int)c->a[0], &f) ? vector_transfer(c, &f, file_write, OWN_OFFSET) : pass(c);
+  return file_of(c, (int)c->a[0], &f) ? vector_transfer(c, &f, c->a[1], c->a[2], true, OWN_OFFSET, 0) : pass(c);
 }
 
 /* preadv, pwritev (no flags), and the second forms, where offset -1 is the file's own. */
-static long at_offset(struct call *c, transfer *go, bool second)
+static long at_offset(struct call *c, bool write, bool second)
 {
   struct rfile f;
   if (!file_of(c, (int)c->a[0], &f))
     return pass(c);
   uint64_t off = c->a[3];
-  if (second && c->a[5] & ~(unsigned long)(RWF_HIPRI | (go == file_write ? RWF_APPEND : 0)))
-    return -EOPNOTSUPP;
-  if (second && c->a[5] & RWF_APPEND)
-    go = file_append;
   if ((int64_t)off < 0 && !(second && off == OWN_OFFSET))
     return -EINVAL;
-  return vector_transfer(c, &f, go, off);
+  return vector_transfer(c, &f, c->a[1], c->a[2], write, off, second ? c->a[5] : 0);
 }
 
 long a_preadv(struct call *c)
 {
-  return at_offset(c, file_read, c->row == ROW(preadv2));
+  return at_offset(c, false, c->row == ROW(preadv2));
 }
 
 long a_pwritev(struct call *c)
 {
-  return at_offset(c, file_write, c->row == ROW(pwritev2));
+  return at_offset(c, true, c->row == ROW(pwritev2));
 }

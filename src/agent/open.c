@@ -23,7 +23,7 @@
 
 long fd_new(struct proc *p, long fd)
 {
-  if (fd < 0 || (!fd_hidden(p, (int)fd) && (uint64_t)fd < p->rlim_cur))
+  if (fd < 0 || (!fd_hidden(p, (int)fd) && (uint64_t)fd < nofile_now(p)))
     return fd;
   sys1(__NR_close, fd);
   return -EMFILE;
@@ -371,7 +371,7 @@ long a_dup(struct call *c)
 long a_dup2(struct call *c)
 {
   int from = (int)c->a[0], to = (int)c->a[1];
-  if (fd_hidden(c->p, from) || fd_hidden(c->p, to) || (from != to && (unsigned)to >= c->p->rlim_cur))
+  if (fd_hidden(c->p, from) || fd_hidden(c->p, to) || (from != to && (unsigned)to >= nofile_now(c->p)))
     return -EBADF;
   struct locked l = locks_on(c->p, from == to ? -1 : to);
   long r = pass(c);

@@ -705,7 +705,7 @@ static const struct masked_call {
   bool packed;
 } masked_calls[] = {
     {SYS_rt_sigsuspend, 0, false}, {SYS_ppoll, 3, false},        {SYS_pselect6, 5, true},
-    {SYS_epoll_pwait, 4, false},   {SYS_epoll_pwait2, 4, false},
+    {SYS_epoll_pwait, 4, false},   {SYS_epoll_pwait2, 4, false}, {SYS_io_pgetevents, 5, true},
 };
 
 long cp_masked(struct thread *t, const uint64_t *prog_mask, long nr, long a, long b, long c, long d, long e, long f)

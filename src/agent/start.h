@@ -75,6 +75,9 @@ bool capable(unsigned cap);                           /* to the kernel here */
 void afd_fill(const struct proc *p);                  /* no number of the agent's is left for the kernel to hand out */
 void afd_yield(const struct proc *p, int from);       /* those from enum agent_fd `from' on are, until afd_fill() */
 
+bool in_session(int pid);
+struct proc_entry *proc_of_pid(int pid);              /* of a process of the session, or 0 */
+
 /* ns.c: 0, or -EPERM: namespaces (CLONE_NEW...) that a process of a session cannot have of its own */
 long ns_allowed(uint64_t flags);
 

@@ -117,6 +117,7 @@ struct proc *proc_copy(struct proc *p)
   struct proc *n = small_new(sizeof *n);
   if (!n)
     return 0;
+  nofile_now(p);
   *n = *p;
   n->lock.word = 0;
   n->refs = 1;
@@ -179,6 +180,7 @@ static void forked(struct thread *t)
   p->pid = (int)sys0(SYS_getpid);
   p->refs = 1;
   p->lender = 0;
+  nofile_now(p);
   p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED);
   call_forked(t);
   call_bind(p);

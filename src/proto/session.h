@@ -140,6 +140,7 @@ static inline uint32_t file_gen(uint64_t dev, uint64_t ino)
 struct proc_entry {
   uint32_t ctx, pid;
   uint64_t locks; /* of which files it may hold POSIX record locks: bit file_gen() modulo 64 */
+  uint64_t nofile_cur, nofile_max; /* RLIMIT_NOFILE as the program sees it; others of the session may change it */
 };
 
 enum slot_state { SLOT_IDLE, SLOT_WAITING, SLOT_DONE };
