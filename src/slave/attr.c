@@ -1,5 +1,5 @@
 /*
- * Attributes of files, from the kernel's form to the wire's.
+ * Attributes of files, from the kernel's form to the wire's; setting their times.
  *
  * Owns nothing. Must never: invent a value that the kernel did not give (the mask says which it gave).
  */
@@ -114,4 +114,34 @@ int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_a
   from_stat(a, &st);
   shift_times(a);
   return 0;
+}
+
+/* ---- setting times ---- */
+
+/* To inotify, one of the times alone is a reading or, of a directory, a writing in it; neither is watched for. */
+static void one_time_set(const struct call *c)
+{
+  struct stat st;
+  if (fstatat(c->at[0].dir, c->at[0].name, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+    return;
+  watch_stale(st.st_dev, st.st_ino);
+  if (S_ISDIR(st.st_mode))
+    names_stale(st.st_dev, st.st_ino);
+}
+
+long do_utimensat(struct call *c)
+{
+  int err = call_walk(c);
+  if (err)
+    return err;
+  if (!c->at[0].name[0])
+    c->a[3] = AT_EMPTY_PATH;
+  long r = sys(c->nr, c->a);
+  if (r == -EINVAL && !c->at[0].name[0]) { /* before Linux 5.8 */
+    c->a[1] = c->a[3] = 0;
+    r = sys(c->nr, c->a);
+  }
+  if (!r && c->a[2] && (c->times[1] == UTIME_OMIT || c->times[3] == UTIME_OMIT))
+    one_time_set(c);
+  return r;
 }

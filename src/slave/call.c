@@ -422,21 +422,6 @@ long do_linkat(struct call *c)
   return err ? err : sys(c->nr, c->a);
 }
 
-long do_utimensat(struct call *c)
-{
-  int err = call_walk(c);
-  if (err)
-    return err;
-  if (!c->at[0].name[0])
-    c->a[3] = AT_EMPTY_PATH;
-  long r = sys(c->nr, c->a);
-  if (r == -EINVAL && !c->at[0].name[0]) { /* before Linux 5.8 */
-    c->a[1] = c->a[3] = 0;
-    r = sys(c->nr, c->a);
-  }
-  return r;
-}
-
 /* Without the call's own reference, so that what close() says is known here. */
 long do_close(struct call *c)
 {

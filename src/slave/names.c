@@ -237,6 +237,17 @@ void names_all_gone(void)
   pthread_mutex_unlock(&N.lock);
 }
 
+void names_stale(uint64_t dev, uint64_t ino)
+{
+  pthread_mutex_lock(&N.lock);
+  uint16_t i = N.newest;
+  while (i != NONE && (N.d[i].dev != dev || N.d[i].ino != ino))
+    i = N.d[i].older;
+  if (i != NONE)
+    withdraw(&N.d[i], NI_UNKNOWN, ".");
+  pthread_mutex_unlock(&N.lock);
+}
+
 uint32_t names_drain(uint8_t *body, uint32_t max)
 {
   uint32_t n = 0;

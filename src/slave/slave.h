@@ -97,6 +97,7 @@ int watch_fd(void);
 uint64_t watch_add(int fd, bool directory);
 void watch_name(uint64_t stamp, uint64_t dev, uint64_t ino);
 bool watch_holds(uint64_t stamp);
+void watch_stale(uint64_t dev, uint64_t ino); /* counts as changed, although no event says so */
 /* Collects up to `max' pairs (device, inode) that may have changed. */
 unsigned watch_drain(uint64_t *pairs, unsigned max);
 
@@ -115,8 +116,9 @@ void names_link(int dirfd, const char *name);  /* a symbolic link is followed; a
 void names_missed(int base, const char *path); /* its walk ended at a name that does not exist */
 /* What has to be withdrawn: items for a body of at most `max' bytes; how many bytes. */
 uint32_t names_drain(uint8_t *body, uint32_t max);
-void names_all_gone(void); /* withdraws everything */
-void names_told(void);     /* what has been read has been sent: withdrawals may follow */
+void names_all_gone(void);                    /* withdraws everything */
+void names_stale(uint64_t dev, uint64_t ino); /* that directory has changed, although no event says so */
+void names_told(void);                        /* what has been read has been sent: withdrawals may follow */
 
 /* ---- walk.c ---- */
 struct spot {
@@ -204,12 +206,13 @@ int call_object(struct call *c, bool follow);
 
 /* call.c, file.c, control.c: calls with functions of their own */
 do_fn do_openat, do_read, do_pread, do_write, do_pwrite, do_close, do_fstat, do_statx, do_getdents, do_readlinkat,
-    do_linkat, do_utimensat, do_faccessat2, do_fchmodat2, do_slow, do_flock, do_ioctl, do_fcntl, do_copy_file_range;
+    do_linkat, do_faccessat2, do_fchmodat2, do_slow, do_flock, do_ioctl, do_fcntl, do_copy_file_range;
 /* The end of an opening call: its reply, and the handle `num' for `fd', which is closed if that fails. 0 or -errno. */
 long open_finish(struct call *c, int fd, int flags, uint64_t num);
 /* fs.c */
 do_fn do_file_getattr, do_file_setattr, do_name_to_handle, do_open_by_handle, do_quotactl;
 /* attr.c */
+do_fn do_utimensat;
 /* A hook for tests: seconds by which this slave's clock pretends to be ahead ($FSLAVE_CLOCK_SHIFT), in what it tells of
    its clock and of files' times, and in times it is given. */
 int64_t clock_shift(void);

@@ -219,6 +219,22 @@ static void take_events(void)
       take_event((struct inotify_event *)p);
 }
 
+/* Of what no event tells. Few enough to be looked for one by one. */
+void watch_stale(uint64_t dev, uint64_t ino)
+{
+  if (!I.on)
+    return;
+  pthread_mutex_lock(&I.lock);
+  for (uint16_t i = I.newest, older; i != NONE; i = older) {
+    older = I.w[i].older;
+    if (I.w[i].dev == dev && I.w[i].ino == ino) {
+      inotify_rm_watch(I.fd, I.w[i].wd);
+      retire(&I.w[i]);
+    }
+  }
+  pthread_mutex_unlock(&I.lock);
+}
+
 unsigned watch_drain(uint64_t *pairs, unsigned max)
 {
   if (!I.on)

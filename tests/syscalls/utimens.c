@@ -10,6 +10,32 @@ static void times(const char *path)
   say("%s: %ld.%09ld %ld.%09ld", path, st.st_atim.tv_sec, st.st_atim.tv_nsec, st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
+/* One of the two at a time; the times have been asked for before. */
+static void each_alone(const char *path, struct timespec *ts)
+{
+  struct timespec one[2] = {ts[0], {0, UTIME_OMIT}}, other[2] = {{0, UTIME_OMIT}, ts[1]}, none[2] = {other[0], one[1]};
+  struct stat st;
+  stat(path, &st);
+  T(utimensat(AT_FDCWD, path, ts, 0));
+  times(path);
+  one[0].tv_sec++;
+  T(utimensat(AT_FDCWD, path, one, 0));
+  times(path);
+  other[1].tv_sec += 2;
+  T(utimensat(AT_FDCWD, path, other, 0));
+  times(path);
+  T(utimensat(AT_FDCWD, path, none, 0));
+  times(path);
+  int fd = open(path, O_RDONLY);
+  fstat(fd, &st);
+  one[0].tv_sec++;
+  T(futimens(fd, one));
+  fstat(fd, &st);
+  T(st.st_atime);
+  times(path);
+  close(fd);
+}
+
 int main(void)
 {
   make("f", "x");
@@ -48,5 +74,10 @@ int main(void)
   ts[0].tv_sec = ts[1].tv_sec = -100;
   T(utimensat(AT_FDCWD, "f", ts, 0));
   times("f");
+  struct timespec known[2] = {{1900000000, 5}, {1950000000, 6}};
+  make("g", "");
+  each_alone("g", known);
+  mkdir("d", 0755);
+  each_alone("d", known);
   return 0;
 }
