@@ -388,9 +388,11 @@ static long ask(struct req *q, bool blocking, int fd)
   struct slot *s = slot_need(q->t);
   __atomic_store_n(&s->state, SLOT_WAITING, __ATOMIC_RELEASE);
   transmit(q, F_CALL, fd);
-  count(N_WAITED);
   slot_wait(q, blocking);
-  return reply(q);
+  long r = reply(q);
+  if (!(q->reply_flags & FF_KNOWN))
+    count(N_WAITED);
+  return r;
 }
 
 long req_call(struct req *q, bool blocking)

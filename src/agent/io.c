@@ -256,8 +256,8 @@ static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64
   req_u64(&q, room);
   if (!own)
     req_u64(&q, off);
-  c->where = N_WAITED;
   long r = req_call(&q, blocking);
+  c->where = q.reply_flags & FF_KNOWN ? N_MEMORY : N_WAITED;
   if (r < 0)
     return r;
   const uint8_t *data = get_blob(&q.r, &n, (uint32_t)room);

@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "base/io.h"
 #include "hub/internal.h"
+#include "hub/readahead.h"
 
 #define ENDS_MAX 64
 #define WORTH_WRITING 4096u /* so much room in a window makes a stream writable to who polls it */
@@ -329,6 +330,7 @@ void file_close(struct hub *h, struct file *f)
   uint8_t body[8];
   struct wbuf w = {body, body + sizeof body, false};
   put_u64(&w, f->handle);
+  readahead_forget(h, f);
   file_forget(h, f, hub_post(h, OP_close, f->ctx, &w, body));
 }
 

@@ -40,6 +40,8 @@ static const struct {
     {N_BYTES_IN, "bytes from the slave"},
     {N_FRAMES_OUT, "frames to the slave"},
     {N_FRAMES_IN, "frames from the slave"},
+    {N_AHEAD, "bytes that came before a program asked for them"},
+    {N_WASTED, "of those, bytes that none did ask for"},
     {N_ENOSYS, "calls without a row"},
 };
 

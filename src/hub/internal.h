@@ -67,6 +67,7 @@ struct file {
   int wd, sock; /* the placeholder: its inotify watch, or our end of the pair; -1 */
   uint64_t bound; /* K_BOUND: inode of the programs' socket, once it is bound */
   char *path;   /* as it was opened, for people */
+  struct readahead *ahead; /* readahead.c; 0 */
   struct file *next_wd, *next_closing;
   uint64_t ended_at;  /* h->taken when the last close was seen */
   uint64_t close_seq; /* closed: of the close that was sent; until it is acknowledged the file stays in h->closed */
@@ -215,6 +216,8 @@ int slot_take_data(struct hub *h, struct message *m, uint8_t *room);
 void slot_reply(struct hub *h, uint32_t tag, int64_t result, uint32_t flags, const uint8_t *body, uint32_t n,
                 uint32_t gen);
 void slot_fail(struct hub *h, uint32_t tag, int err);
+/* The same with one buffer, put together from these pieces; the slave has not been asked for it. */
+void slot_data(struct hub *h, uint32_t tag, const struct iovec *parts, int n);
 /* The end of a call that the hub itself serves. */
 void slot_complete(struct hub *h, uint32_t tag, int64_t result);
 /* A reply from the slave. 0 or -EPROTO. */

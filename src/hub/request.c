@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "hub/internal.h"
+#include "hub/readahead.h"
 
 #define BATCH_MAX 4096
 #define BATCH_BYTES (4u << 20)
@@ -212,6 +213,9 @@ static int relay(struct hub *h, const struct message *m)
       slot_fail(h, m->f.tag, refused);
     return 0;
   }
+  bool reads = call && m->f.op == OP_pread64;
+  if (reads && readahead_read(h, m))
+    return readahead_follow(h, m), 0;
   if (call)
     *c = (struct pending){.active = true, .op = m->f.op, .ctx = m->f.ctx};
   int err = note_before(h, m);
@@ -225,6 +229,8 @@ static int relay(struct hub *h, const struct message *m)
   if (call)
     c->seq = seq;
   note_after(h, m, seq);
+  if (reads)
+    readahead_follow(h, m);
   return 0;
 }
 

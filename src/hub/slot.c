@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "hub/internal.h"
+#include "hub/readahead.h"
 
 struct slot *slot_at(struct hub *h, uint32_t tag)
 {
@@ -38,18 +39,23 @@ int slot_take_data(struct hub *h, struct message *m, uint8_t *room)
   return 0;
 }
 
-void slot_reply(struct hub *h, uint32_t tag, int64_t result, uint32_t flags, const uint8_t *body, uint32_t n,
-                uint32_t gen)
+/* What `reply' holds already. */
+static void publish(struct slot *s, int64_t result, uint32_t flags, uint32_t n, uint32_t gen)
 {
-  struct slot *s = slot_at(h, tag);
-  if (n)
-    memcpy(s->reply, body, n);
   s->result = result;
   s->flags = flags;
   s->reply_len = n;
   s->reply_gen = gen;
   __atomic_store_n(&s->state, SLOT_DONE, __ATOMIC_RELEASE);
   futex_wake(&s->state, INT_MAX);
+}
+
+void slot_reply(struct hub *h, uint32_t tag, int64_t result, uint32_t flags, const uint8_t *body, uint32_t n,
+                uint32_t gen)
+{
+  if (n)
+    memcpy(slot_at(h, tag)->reply, body, n);
+  publish(slot_at(h, tag), result, flags, n, gen);
 }
 
 void slot_fail(struct hub *h, uint32_t tag, int err)
@@ -164,8 +170,42 @@ void slot_complete(struct hub *h, uint32_t tag, int64_t result)
   slot_free(h, tag);
 }
 
+void slot_data(struct hub *h, uint32_t tag, const struct iovec *parts, int n)
+{
+  struct slot *s = slot_at(h, tag);
+  uint32_t len = 0;
+  if (h->calls[tag].orphan) {
+    slot_complete(h, tag, 0);
+    return;
+  }
+  for (int i = 0; i < n; i++) {
+    memcpy(s->reply + 4 + len, parts[i].iov_base, parts[i].iov_len);
+    len += (uint32_t)parts[i].iov_len;
+  }
+  struct wbuf w = {s->reply, s->reply + 4, false};
+  put_u32(&w, len);
+  h->calls[tag].active = false;
+  publish(s, len, FF_KNOWN, 4 + len, 0);
+}
+
+static void note_promise(struct hub *h, const struct pending *c, const struct frame *f, const uint8_t *body, uint32_t n,
+                         uint32_t gen)
+{
+  struct rbuf r = {body, body + n, false};
+  struct file *file = c->op == OP_openat && f->result >= 0 && f->flags & FF_CACHEABLE ? file_at(h, c->handle) : 0;
+  struct wire_attr a;
+  if (!file)
+    return;
+  get_u64(&r);
+  get_attr(&r, &a);
+  if (!r.bad)
+    readahead_promised(file, gen, a.size);
+}
+
 int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
 {
+  if (f->tag >= READAHEAD_TAG)
+    return readahead_reply(h, f, body, n);
   if (f->tag >= SESSION_SLOTS)
     return store_reply(h, f, body, n) ? 0 : -EPROTO;
   struct pending *c = &h->calls[f->tag];
@@ -176,6 +216,7 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   if (makes_handle(c->op))
     file_made(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result);
   uint32_t gen = reply_gen(h, c, f, body, n);
+  note_promise(h, c, f, body, n, gen);
   c->active = false;
   if (!c->orphan) {
     slot_reply(h, f->tag, f->result, f->flags, body, n, gen);

@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/io.h"
 #include "hub/internal.h"
+#include "hub/readahead.h"
 
 #define FILLS 8 /* reads under way for one store */
 #define COMPARE_SIZE (64u << 10)
@@ -241,7 +242,7 @@ static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino)
     free(st);
     return 0;
   }
-  next_tag = next_tag > UINT32_MAX - 2 * FILLS ? SESSION_SLOTS : next_tag + FILLS;
+  next_tag = next_tag > READAHEAD_TAG - 2 * FILLS ? SESSION_SLOTS : next_tag + FILLS;
   st->next = h->stores;
   h->stores = st;
   st->next_of_file = *file_bucket(h, dev, ino);

@@ -57,6 +57,8 @@ enum counter {
   N_PROCESSES, N_THREADS, N_EXECS, N_SIGNALS,
   N_BYTES_OUT, N_BYTES_IN, N_FRAMES_OUT, N_FRAMES_IN, /* the hub's, on the stream */
   N_ENOSYS,     /* calls without a row */
+  N_AHEAD,      /* bytes that came before a program asked for them ... */
+  N_WASTED,     /* ... and that none did ask for */
   N_COUNT = 32,
 };
 

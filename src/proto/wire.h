@@ -75,6 +75,7 @@ enum frame_flag {
   FF_OOB = 2,      /* agent to hub only: the bytes of the body's one buffer are in slot(tag).data[frame.ack], its 4 bytes
                       of length in the body; the hub puts them in at body offset frame.seq */
   FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did */
+  FF_KNOWN = 8,    /* hub to agent only: the reply is the hub's, and the slave has not been asked */
   FF_FD = 8,       /* agent to hub only: a descriptor comes with the message */
   FF_CACHEABLE = 16, /* reply: attributes and contents are watched; F_INVALID will say when they are stale */
   FF_TIGHT = 64, /* any frame of the slave: space runs low where the session writes, so writes are to wait for their reply */

@@ -353,6 +353,157 @@ static void call_and_reply(void **state)
   assert_int_equal(answered(SLOT), -EACCES);
 }
 
+/* ---- reading ahead ---- */
+
+#define BLOCK FRAME_DATA_MAX
+
+static void say_cacheable(uint16_t op, uint32_t tag, int64_t result)
+{
+  struct frame f = {.type = F_REPLY, .flags = FF_CACHEABLE, .op = op, .tag = tag, .result = result};
+  f.seq = ++T.seq;
+  f.ack = T.peer_seq;
+  say_frame(f, T.made, (uint32_t)(T.w.at - T.made));
+}
+
+static void make_attr(uint64_t size)
+{
+  struct wire_attr a = {.mode = S_IFREG | 0644, .dev = 1, .ino = 9, .size = size};
+  put_attr(&T.w, &a);
+}
+
+static void open_large(uint64_t size)
+{
+  ask_open("/large", O_RDONLY, HANDLE(0));
+  hear_type(F_CALL);
+  make();
+  put_u64(&T.w, K_REG);
+  make_attr(size);
+  put_u64(&T.w, O_RDONLY);
+  put_u32(&T.w, 0);
+  say_cacheable(OP_openat, SLOT, 0);
+  assert_int_equal(answered(SLOT), 0);
+}
+
+static void ask_read(uint32_t tag, uint64_t offset, uint64_t room)
+{
+  make();
+  put_u64(&T.w, HANDLE(0));
+  put_u64(&T.w, room);
+  put_u64(&T.w, offset);
+  ask(F_CALL, OP_pread64, tag);
+}
+
+/* The hub asks for that range; the tag of the question. */
+static uint32_t hear_read(uint64_t offset, uint64_t room)
+{
+  hear_type(F_CALL);
+  assert_int_equal(T.f.op, OP_pread64);
+  assert_int_equal(int_of_body(1), room);
+  assert_int_equal(int_of_body(2), offset);
+  return T.f.tag;
+}
+
+static void say_bytes(uint32_t tag, uint8_t byte, uint32_t n)
+{
+  make();
+  put_u32(&T.w, n);
+  memset(T.w.at, byte, n);
+  T.w.at += n;
+  say(F_REPLY, OP_pread64, tag, n);
+}
+
+static void given(uint32_t tag, uint8_t first, uint8_t last, uint32_t n)
+{
+  assert_int_equal(answered(tag), n);
+  const struct slot *s = slot(tag);
+  assert_int_equal(s->reply_len, 4 + n);
+  assert_int_equal(s->reply[4], first);
+  assert_int_equal(s->reply[4 + n - 1], last);
+}
+
+static void say_changed(void)
+{
+  make();
+  put_u64(&T.w, 1);
+  put_u64(&T.w, 9);
+  say(F_INVALID, 0, 0, 0);
+}
+
+/* What comes next is asked for before the program does, given from here, also in parts, and waited for by one. */
+static void reads_ahead(void **state)
+{
+  (void)state;
+  open_large(3 * BLOCK + 10);
+  ask_read(SLOT, 0, BLOCK);
+  assert_int_equal(hear_read(0, BLOCK), SLOT);
+  uint32_t second = hear_read(BLOCK, BLOCK);
+  say_bytes(second, 2, BLOCK);
+  say_bytes(SLOT, 1, BLOCK);
+  given(SLOT, 1, 1, BLOCK);
+  ask_read(SLOT, BLOCK, 100);
+  given(SLOT, 2, 2, 100);
+  assert_true(slot(SLOT)->flags & FF_KNOWN);
+  ask_read(SLOT, BLOCK + 100, BLOCK);
+  uint32_t third = hear_read(2 * BLOCK, BLOCK);
+  say_bytes(third, 3, BLOCK);
+  given(SLOT, 2, 3, BLOCK);
+  say_bytes(hear_read(3 * BLOCK, 10), 4, 10);
+  ask_read(SLOT, 2 * BLOCK + 100, BLOCK);
+  given(SLOT, 3, 4, BLOCK - 90);
+  ask_read(SLOT, 3 * BLOCK + 10, BLOCK);
+  assert_int_equal(answered(SLOT), 0);
+}
+
+/* What came before a change is not given after it; nor what was asked for before and comes after. */
+static void changes_end_reading_ahead(void **state)
+{
+  (void)state;
+  open_large(8 * BLOCK);
+  ask_read(SLOT, 0, BLOCK);
+  hear_read(0, BLOCK);
+  uint32_t second = hear_read(BLOCK, BLOCK);
+  say_bytes(SLOT, 1, BLOCK);
+  given(SLOT, 1, 1, BLOCK);
+  ask_read(SLOT, BLOCK, BLOCK); /* waits for what was asked for */
+  uint32_t third = hear_read(2 * BLOCK, BLOCK);
+  say_changed();
+  say_bytes(second, 2, BLOCK);
+  assert_int_equal(hear_read(BLOCK, BLOCK), SLOT);
+  say_bytes(SLOT, 5, BLOCK);
+  given(SLOT, 5, 5, BLOCK);
+  say_bytes(third, 4, BLOCK);
+  ask_read(SLOT, 2 * BLOCK, BLOCK);
+  hear_type(F_CALL);
+  assert_int_equal(T.f.op, OP_fstat);
+  uint32_t promise = T.f.tag;
+  assert_int_equal(hear_read(2 * BLOCK, BLOCK), SLOT);
+  say_bytes(SLOT, 6, BLOCK);
+  given(SLOT, 6, 6, BLOCK);
+  make();
+  make_attr(8 * BLOCK);
+  say_cacheable(OP_fstat, promise, 0);
+  ask_read(SLOT, 3 * BLOCK, BLOCK);
+  assert_int_equal(hear_read(3 * BLOCK, BLOCK), SLOT);
+  hear_read(4 * BLOCK, BLOCK);
+  say_bytes(SLOT, 7, BLOCK);
+  given(SLOT, 7, 7, BLOCK);
+}
+
+/* Replies to questions that were not asked, or longer than the question. */
+static void hostile_blocks(void **state)
+{
+  (void)state;
+  for (int way = 0; way < 3; way++) {
+    start(0);
+    open_large(8 * BLOCK);
+    ask_read(SLOT, 0, 100);
+    hear_read(0, 100);
+    uint32_t tag = hear_read(100, BLOCK);
+    say_bytes(way == 0 ? tag + 1 : way == 1 ? tag + 1000 : tag, 1, way == 2 ? BLOCK + 1 : 50);
+    gone(255);
+  }
+}
+
 /* Whatever programs write into slots: the hub only writes there, and takes bounded bytes out. */
 static void garbage_in_slots(void **state)
 {
@@ -863,6 +1014,9 @@ int main(void)
       cmocka_unit_test(queue_keeps_order),
       WITH_HUB(greeting),
       WITH_HUB(call_and_reply),
+      WITH_HUB(reads_ahead),
+      WITH_HUB(changes_end_reading_ahead),
+      cmocka_unit_test(hostile_blocks),
       cmocka_unit_test_setup(garbage_in_slots, start),
       WITH_HUB(last_close),
       WITH_HUB(wake_ups),
