@@ -107,6 +107,7 @@ struct thread {
   const struct filter *filters; /* filter.c: the program's own; 0: none */
   bool strict;                  /* its strict mode */
   bool no_new_privs;            /* as the program set it; in the kernel it always is */
+  bool waited, posted;          /* during the call under way: for a reply of the slave; what the hub passed on */
   uint64_t alt_sp, alt_size, alt_flags; /* the program's alternate signal stack */
   /* call.c */
   struct slot *slot;          /* mapped, or 0 */

@@ -390,8 +390,11 @@ static long ask(struct req *q, bool blocking, int fd)
   transmit(q, F_CALL, fd);
   slot_wait(q, blocking);
   long r = reply(q);
-  if (!(q->reply_flags & FF_KNOWN))
-    count(N_WAITED);
+  uint32_t by_hub = q->reply_flags & (FF_POSTED | FF_KNOWN);
+  q->t->waited |= !by_hub;
+  q->t->posted |= by_hub & FF_POSTED;
+  if (by_hub != FF_KNOWN)
+    count(by_hub ? N_POSTED : N_WAITED);
   return r;
 }
 

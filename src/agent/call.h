@@ -139,6 +139,8 @@ long statfs_out(void *user, const struct wire_statfs *f);
 /* stat.c */
 /* The attributes of an open file, from memory or in one round trip. 0 or -errno. */
 long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a);
+/* Waits until it is known which file it is, if it is one that is being made ahead of the slave's reply. 0 or -errno. */
+long handle_known(struct call *c, struct handle h);
 
 /* locks.c: what others mind of a close: the process's POSIX record locks go with any descriptor of their file, and with
    the last of a description its own locks. */

@@ -93,6 +93,7 @@ void dispatch(struct thread *t, struct regs *r)
   c.row = (uint32_t)r->nr < SYSCALL_MAX ? &syscall_rows[(uint32_t)r->nr] : &unknown;
   c.a[0] = r->rdi, c.a[1] = r->rsi, c.a[2] = r->rdx, c.a[3] = r->r10, c.a[4] = r->r8, c.a[5] = r->r9;
   t->sigret_uc = 0;
+  t->waited = t->posted = false;
   if (session->over)
     sys1(SYS_exit_group, 255);
   if (session->flags & SF_TRACE)
@@ -100,6 +101,8 @@ void dispatch(struct thread *t, struct regs *r)
   long result;
   if ((!t->filters && !t->strict) || filter_allows(&c, &result))
     result = serve(&c);
+  if (c.where == N_WAITED && !t->waited)
+    c.where = t->posted ? N_POSTED : N_MEMORY;
   if (session->flags & SF_TRACE)
     trace_call(&c, result);
   if (c.where == N_LOCAL)

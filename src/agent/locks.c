@@ -107,6 +107,9 @@ long locks_fcntl(struct call *c, struct rfile *f, int cmd)
   long r = absolute(f, &k);
   if (r < 0)
     return r;
+  r = handle_known(c, f->h);
+  if (r < 0)
+    return r;
   if ((cmd == F_SETLK || cmd == F_SETLKW) && k.type != F_UNLCK)
     note(c->p, f->s);
   if (cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW)

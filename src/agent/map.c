@@ -172,13 +172,17 @@ static long ask_fd(struct call *c, struct handle h, enum mapfd what)
 {
   struct req q;
   int pair[2];
-  long r = sys4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
+  long r = handle_known(c, h);
+  if (r < 0)
+    return r;
+  r = sys4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
   if (r < 0)
     return r;
   req_start_op(&q, c->t, W_MAPFD);
   req_handle(&q, h);
   req_u64(&q, what);
   c->where = N_WAITED;
+  c->t->waited = true;
   r = req_post_uncounted(&q, pair[1]);
   sys1(__NR_close, pair[1]);
   if (r == 0)

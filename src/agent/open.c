@@ -64,6 +64,8 @@ static long take_reply(struct opened *o)
   if (r->bad)
     return -EIO;
   o->contents = o->q.reply_flags & FF_CONTENTS ? p : 0;
+  if (o->q.reply_flags & FF_POSTED)
+    return 0; /* the hub says which file it is, once the slave has said it */
   s->sync = (o->q.reply_flags & FF_SYNC) != 0;
   snap_take(s, &o->q, &o->attr, SNAP_ATTR);
   return 0;

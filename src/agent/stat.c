@@ -86,6 +86,14 @@ long attr_of_handle(struct call *c, struct handle h, struct wire_attr *a)
   return 0;
 }
 
+long handle_known(struct call *c, struct handle h)
+{
+  struct wire_attr a;
+  const struct hstate *s = hstate(h);
+  bool wait = HANDLE_INDEX(h.v) >= H_FIRST && s->kind == K_REG && !s->attr.ino;
+  return wait ? attr_of_handle(c, h, &a) : 0;
+}
+
 /* One question; q->reply_flags tells a redirect from an answer. */
 static long ask_attr(struct call *c, const struct at *at, uint64_t flags, uint64_t mask, struct req *q,
                      struct wire_attr *a)

@@ -73,7 +73,7 @@ struct file *file_fixed(struct hub *h, uint32_t handle, uint32_t kind, uint32_t 
 /* ---- opening ---- */
 
 /* For people only, so what does not fit is cut. */
-static char *name_of(struct hub *h, uint32_t base, const uint8_t *path, uint32_t n)
+char *path_for_people(struct hub *h, uint32_t base, const uint8_t *path, uint32_t n)
 {
   char text[WIRE_PATH_MAX + 256];
   const struct file *b = file_at(h, base);
@@ -90,7 +90,7 @@ int file_opening(struct hub *h, const struct message *m)
   struct rbuf r = {m->body, m->body + m->n, false};
   uint32_t n, base = (uint32_t)get_u64(&r);
   const uint8_t *path = get_blob(&r, &n, WIRE_PATH_MAX);
-  get_u64(&r);
+  uint64_t flags = get_u64(&r);
   get_u64(&r);
   uint64_t handle = get_u64(&r);
   if (r.bad || handle >= H_NONE || HANDLE_INDEX(handle) < H_FIRST)
@@ -98,7 +98,8 @@ int file_opening(struct hub *h, const struct message *m)
   struct file *f = file_new(h, (uint32_t)handle, m->f.ctx);
   if (!f)
     return -EPROTO;
-  f->path = name_of(h, base, path, n);
+  f->mine = (flags & (LINUX_O_CREAT | LINUX_O_EXCL)) == (LINUX_O_CREAT | LINUX_O_EXCL);
+  f->path = path_for_people(h, base, path, n);
   h->calls[m->f.tag].handle = f->handle;
   return 0;
 }
@@ -149,6 +150,48 @@ void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *
   f->flags = (uint32_t)flags;
   f->dev = a.dev;
   f->ino = a.ino;
+}
+
+/* ---- opened ahead of the reply ---- */
+
+/* Until the slave says which file it is, no counter but one of its own stands for it. */
+bool file_ahead(struct hub *h, const struct message *m, uint32_t handle, uint32_t flags)
+{
+  struct rbuf r = {m->body, m->body + m->n, false};
+  uint32_t n, base = (uint32_t)get_u64(&r);
+  const uint8_t *path = get_blob(&r, &n, WIRE_PATH_MAX);
+  struct file *f = handle < H_NONE && HANDLE_INDEX(handle) >= H_FIRST ? file_new(h, handle, m->f.ctx) : 0;
+  if (!f)
+    return false;
+  f->answered = f->mine = true;
+  f->kind = K_REG;
+  f->flags = flags;
+  f->path = path_for_people(h, base, path, n);
+  state_of(h, f)->gen = file_gen(0, handle);
+  return true;
+}
+
+void file_came(struct hub *h, uint32_t handle, bool tight)
+{
+  struct file *f = file_at(h, handle);
+  struct hstate *s = f ? state_of(h, f) : 0;
+  if (!f || !f->known || !state_is(h, f))
+    return;
+  s->attr.dev = f->dev;
+  s->attr.ino = f->ino;
+  __atomic_store_n(&s->gen, file_gen(f->dev, f->ino), __ATOMIC_SEQ_CST);
+  if (tight)
+    s->sync = 1;
+}
+
+void file_failed(struct hub *h, uint32_t handle, int err, bool unborn)
+{
+  file_late(h, handle, err);
+  struct file *f = file_at(h, handle);
+  for (struct file *c = h->closed; c && !f; c = c->next_closing)
+    f = c->handle == handle ? c : 0;
+  if (f && unborn)
+    f->unborn = err;
 }
 
 /* ---- placeholders ---- */
@@ -217,7 +260,7 @@ int file_place(struct hub *h, const struct message *m)
 
 /* ---- ends ---- */
 
-static void add_late(struct hub *h, int err, const char *path)
+void late_add(struct hub *h, int err, const char *path)
 {
   size_t n = strlen(path) + 1;
   struct late *l = malloc(sizeof *l + n);
@@ -243,7 +286,7 @@ static void collect_late(struct hub *h, struct file *f)
   int err = file_take_late(h, f);
   if (err >= 0 || err == -EPIPE || f->told_late)
     return;
-  add_late(h, err, f->path ? f->path : "an open file");
+  late_add(h, err, f->path ? f->path : "an open file");
   f->told_late = true;
 }
 
@@ -311,9 +354,9 @@ static void late_of_closed(struct hub *h, uint32_t handle, int err)
   struct file *f = h->closed;
   while (f && f->handle != handle)
     f = f->next_closing;
-  if (err == -EPIPE || (f && f->told_late))
+  if (err == -EPIPE || (f && (f->told_late || f->unborn)))
     return;
-  add_late(h, err, f && f->path ? f->path : "a closed file");
+  late_add(h, err, f && f->path ? f->path : "a closed file");
   if (f)
     f->told_late = true;
 }
@@ -512,6 +555,8 @@ void file_late(struct hub *h, uint32_t handle, int64_t result)
     late_of_closed(h, handle, (int)result);
     return;
   }
+  if (f->unborn)
+    return;
   int32_t none = 0;
   bool taken = __atomic_compare_exchange_n(&state_of(h, f)->late, &none, (int32_t)result, false, __ATOMIC_SEQ_CST,
                                            __ATOMIC_RELAXED);

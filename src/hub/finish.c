@@ -14,6 +14,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "hub/ahead.h"
 #include "hub/internal.h"
 
 #define STATUS_IOERR 74 /* EX_IOERR of sysexits.h */
@@ -155,7 +156,7 @@ void finish_step(struct hub *h, bool drained)
 {
   if (h->over || h->status < 0)
     return;
-  if (!h->exit_sent && h->peer_ack >= h->barrier && pty_empty(h))
+  if (!h->exit_sent && h->peer_ack >= h->barrier && pty_empty(h) && ahead_done(h->barrier))
     send_exit(h);
   if (!h->exit_sent || !h->requests_ended || !drained || h->closing)
     return;

@@ -28,7 +28,9 @@ enum wire_row {
 #define LINUX_F_OFD_GETLK 36
 #define LINUX_F_OFD_SETLKW 38
 #define LINUX_O_ACCMODE 3
-#define LINUX_O_APPEND 02000
+#define LINUX_O_APPEND 02000u
+#define LINUX_O_CREAT 0100u
+#define LINUX_O_EXCL 0200u
 
 /* ---- queue.c: bytes for the stream ---- */
 struct chunk;
@@ -61,6 +63,8 @@ struct file {
   bool kept;                /* the programs' last close has come; a store still writes through it */
   bool marked;              /* a program has told the place of a close of it */
   bool had_late, told_late; /* a posted call on it failed; the program has been told */
+  bool mine;                /* this session has made it */
+  int unborn;               /* -errno: it was to be opened ahead of the reply, and could not be */
   uint32_t kind, flags;
   uint64_t dev, ino;
   int notes;    /* inotify: our own instance, for files of the master; -1 */
@@ -77,7 +81,7 @@ struct pending {
   bool active;
   bool orphan; /* its process has gone: the slot is freed when the reply comes */
   uint16_t op;
-  uint32_t ctx, handle /* openat: to be opened */;
+  uint32_t ctx, handle /* openat: to be opened */, subject /* what it is about, H_NONE: it is no file */;
   uint64_t seq;
 };
 
@@ -146,6 +150,7 @@ struct hub {
   pid_t slot_pid[SESSION_SLOTS];  /* who last sent from it, 0: unused */
   uint64_t taken;                 /* messages of programs, so far */
   uint64_t gen_seq[SESSION_GENS]; /* the last change passed on to a file of that counter */
+  uint64_t name_seq[SESSION_GENS]; /* ... and to a name in such a directory, that was answered ahead of the slave */
 
   /* files */
   struct file *files[SESSION_HANDLES];
@@ -155,6 +160,7 @@ struct hub {
   struct late *late;
 
   struct process *processes;
+  bool contexts; /* some process has, or has had, ids or a root of its own */
   struct store *stores, *stores_by_file[STORE_BUCKETS];
   struct flush *flushes;
   uint32_t name_victim, name_instances; /* names.c */
@@ -209,6 +215,10 @@ static inline bool all_taken_since(const struct hub *h, uint64_t then)
   return h->taken - then >= REQUESTS_MAX;
 }
 
+/* What a message does to the files that it speaks of, before it is passed on (0 or -EPROTO) and after. */
+int note_before(struct hub *h, const struct message *m);
+void note_after(struct hub *h, const struct message *m, uint64_t seq);
+
 /* ---- slot.c ---- */
 struct slot *slot_at(struct hub *h, uint32_t tag);
 /* The bytes of an out-of-band buffer put in at their place. 0 or -EPROTO. `room': FRAME_MAX bytes. */
@@ -236,6 +246,11 @@ int file_making(struct hub *h, const struct message *m, uint32_t kind);
 /* Anything but 0: it has not been made. */
 void file_made(struct hub *h, uint32_t handle, int64_t result);
 void file_opened(struct hub *h, uint32_t handle, int64_t result, const uint8_t *body, uint32_t n);
+/* A file that is made ahead of the slave's reply; false if its number is in use. And that reply: it is there (tight: so
+   little room is left that writes to it wait), or a call on it has failed (unborn: the one that was to open it). */
+bool file_ahead(struct hub *h, const struct message *m, uint32_t handle, uint32_t flags);
+void file_came(struct hub *h, uint32_t handle, bool tight);
+void file_failed(struct hub *h, uint32_t handle, int err, bool unborn);
 /* A close has been passed on with that number, or (0) it was never opened. */
 void file_forget(struct hub *h, struct file *f, uint64_t close_seq);
 void files_acked(struct hub *h);
@@ -249,6 +264,10 @@ void file_late(struct hub *h, uint32_t handle, int64_t result);
 void files_of_dead(struct hub *h, uint32_t ctx);
 void files_wake_all(struct hub *h);
 int file_take_late(struct hub *h, const struct file *f); /* -errno once, or 0 */
+/* A failure that no program can be told of. */
+void late_add(struct hub *h, int err, const char *path);
+/* malloc'd; may be 0 */
+char *path_for_people(struct hub *h, uint32_t base, const uint8_t *path, uint32_t n);
 /* Everything that stayed unreported moves to h->late. */
 void files_collect_late(struct hub *h);
 
@@ -271,6 +290,8 @@ void proc_ended(struct hub *h, pid_t pid); /* seen; acted upon when all that it 
 void procs_settle(struct hub *h, bool drained);
 /* A request for a POSIX record lock has been passed on. */
 void proc_context(struct hub *h, uint32_t ctx);
+/* It has, so it may be another user, or have another root, than the session. */
+bool proc_has_context(struct hub *h, uint32_t ctx);
 void proc_locked(struct hub *h, uint32_t ctx);
 /* The process has ended. */
 bool proc_gone(struct hub *h, pid_t pid);
@@ -295,6 +316,10 @@ void stores_tick(struct hub *h);
 
 /* ---- names.c: what the slave tells of its directories ---- */
 int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -EPROTO */
+/* A directory in another one, by what is known: its identity, and true. */
+bool names_child_dir(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t id[2]);
+/* A name in it is changed by a call with that number; ".": only the directory itself. */
+void names_own(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq);
 
 /* ---- pty.c: the program's own terminal ---- */
 void pty_fact_modes(struct pty *p, const uint8_t *v, uint32_t n);

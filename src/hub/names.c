@@ -10,15 +10,19 @@
 #include <errno.h>
 #include <string.h>
 
+#include "hub/ahead.h"
 #include "hub/internal.h"
 #include "proto/names.h"
 
+#define IS_DIR(mode) (((mode)&0170000) == 0040000)
 #define FRAME_ENTRIES (FRAME_MAX / 64) /* more than fit in a frame */
 
 struct taking {
   struct hub *h;
   struct names *m;
   struct name_dir *dir;  /* selected, 0: none or not known */
+  uint64_t dev, ino;     /* the same */
+  bool old;              /* a program has changed names in it since the slave looked */
   uint64_t ack;          /* what the slave had applied when it looked */
   bool drained;          /* all that programs had sent by then is counted in gen_seq */
   uint32_t *gens, ngens; /* by entry, in order; read before the programs' queue was emptied */
@@ -158,6 +162,9 @@ static int take_dir(struct taking *t, struct rbuf *r, bool fresh)
   uint64_t dev = get_u64(r), ino = get_u64(r);
   if (r->bad)
     return -EPROTO;
+  t->dev = dev;
+  t->ino = ino;
+  t->old = t->h->name_seq[file_gen(dev, ino)] > t->ack;
   t->dir = fresh ? dir_take(t->h, t->m, dev, ino) : dir_find(t->m, dev, ino);
   return 0;
 }
@@ -168,7 +175,7 @@ static int take_self(struct taking *t, struct rbuf *r)
   get_attr(r, &a);
   if (r->bad)
     return -EPROTO;
-  if (!t->dir || a.dev != t->dir->dev || a.ino != t->dir->ino)
+  if (!t->dir || t->old || a.dev != t->dir->dev || a.ino != t->dir->ino)
     return 0;
   write_begin(&t->dir->seq);
   t->dir->self = a;
@@ -196,7 +203,7 @@ static int take_entry(struct taking *t, struct rbuf *r)
   if (get_entry(r, &o))
     return -EPROTO;
   uint32_t index = file_gen(o.attr.dev, o.attr.ino), gen = t->gens[t->ngens++];
-  if (t->dir)
+  if (t->dir && !t->old)
     entry_put(t, &o, NS_THERE, t->drained && t->h->gen_seq[index] <= t->ack ? gen : gen - 1);
   return 0;
 }
@@ -207,7 +214,9 @@ static int take_name(struct taking *t, struct rbuf *r, unsigned item)
   struct told o;
   if (!get_name(r, &o))
     return -EPROTO;
-  if (!t->dir)
+  if (item == NI_UNKNOWN)
+    ahead_changed(t->dev, t->ino);
+  if (!t->dir || (item == NI_ABSENT && t->old))
     return 0;
   if (item == NI_UNKNOWN && t->dir->flags & ND_SELF)
     dir_set(t->dir, t->dir->instance, t->dir->flags & ~(uint32_t)ND_SELF);
@@ -230,15 +239,17 @@ static int take_item(struct taking *t, unsigned item, struct rbuf *r)
   case NI_UNKNOWN:
     return take_name(t, r, item);
   case NI_COMPLETE:
-    if (t->dir)
+    if (t->dir && !t->old)
       dir_set(t->dir, t->dir->instance, t->dir->flags | ND_COMPLETE);
     return 0;
   case NI_FORGET:
+    ahead_changed(t->dev, t->ino);
     if (t->dir)
       dir_set(t->dir, 0, 0);
     t->dir = 0;
     return 0;
   case NI_FLUSH:
+    ahead_changed_all();
     all_void(t->m);
     t->dir = 0;
     return 0;
@@ -287,4 +298,33 @@ int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
       return err;
   }
   return 0;
+}
+
+/* ---- what the hub itself has to say ---- */
+
+bool names_child_dir(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t id[2])
+{
+  struct names *m = memory(h);
+  const struct name_dir *d = n < NAME_ROOM ? dir_find(m, dev, ino) : 0;
+  const struct name_entry *e = d ? entry_find(m, d, name, n) : 0;
+  if (!e || e->state != NS_THERE || !IS_DIR(e->attr.mode))
+    return false;
+  id[0] = e->attr.dev;
+  id[1] = e->attr.ino;
+  return true;
+}
+
+void names_own(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq)
+{
+  struct names *m = memory(h);
+  struct told o = {.name = name, .len = n};
+  struct taking t = {.h = h, .m = m, .dir = dir_find(m, dev, ino)};
+  h->name_seq[file_gen(dev, ino)] = seq;
+  if (!t.dir)
+    return;
+  if (t.dir->flags & ND_SELF)
+    dir_set(t.dir, t.dir->instance, t.dir->flags & ~(uint32_t)ND_SELF);
+  bool entry = n < NAME_ROOM && !(n == 1 && *name == '.');
+  if (entry && (t.dir->flags & ND_COMPLETE || entry_find(m, t.dir, name, n)))
+    entry_put(&t, &o, NS_UNKNOWN, 0);
 }

@@ -54,10 +54,17 @@ static struct process *of_context(struct hub *h, uint32_t ctx)
 void proc_context(struct hub *h, uint32_t ctx)
 {
   struct process *p = of_context(h, ctx);
+  h->contexts = true;
   if (p)
     p->context = true;
   else
     context_over(h, ctx);
+}
+
+bool proc_has_context(struct hub *h, uint32_t ctx)
+{
+  const struct process *p = h->contexts ? of_context(h, ctx) : 0;
+  return h->contexts && (!p || p->context);
 }
 
 void proc_locked(struct hub *h, uint32_t ctx)

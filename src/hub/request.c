@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "hub/ahead.h"
 #include "hub/internal.h"
 #include "hub/readahead.h"
 
@@ -170,7 +171,7 @@ static bool copy_unseen(struct hub *h, const struct message *m)
   return st && store_shared(st);
 }
 
-static int note_before(struct hub *h, const struct message *m)
+int note_before(struct hub *h, const struct message *m)
 {
   note_store(h, m);
   if (m->f.op == OP_fcntl)
@@ -184,7 +185,7 @@ static int note_before(struct hub *h, const struct message *m)
   return 0;
 }
 
-static void note_after(struct hub *h, const struct message *m, uint64_t seq)
+void note_after(struct hub *h, const struct message *m, uint64_t seq)
 {
   note_change(h, m, seq);
   if (m->f.op == W_CONTEXT)
@@ -199,6 +200,11 @@ static void note_after(struct hub *h, const struct message *m, uint64_t seq)
 }
 
 /* ---- passing on ---- */
+
+static uint32_t subject_of(const char *args, const struct message *m)
+{
+  return *args == 'H' || *args == 'A' || *args == 'P' ? (uint32_t)int_at(m, 0) : (uint32_t)H_NONE;
+}
 
 static int relay(struct hub *h, const struct message *m)
 {
@@ -216,12 +222,15 @@ static int relay(struct hub *h, const struct message *m)
   bool reads = call && m->f.op == OP_pread64;
   if (reads && readahead_read(h, m))
     return readahead_follow(h, m), 0;
+  if (call && ahead_call(h, m))
+    return 0;
   if (call)
-    *c = (struct pending){.active = true, .op = m->f.op, .ctx = m->f.ctx};
+    *c = (struct pending){.active = true, .op = m->f.op, .ctx = m->f.ctx, .subject = subject_of(args, m)};
   int err = note_before(h, m);
   if (err)
     return err;
   struct frame f = {.type = m->f.type, .flags = m->f.flags & FF_CONTENTS, .op = m->f.op, .tag = m->f.tag};
+  f.flags |= call ? ahead_flags(h, m) : 0;
   f.ctx = m->f.ctx;
   f.result = m->f.result;
   struct iovec part = {m->body, m->n};

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "hub/ahead.h"
 #include "hub/internal.h"
 #include "hub/readahead.h"
 
@@ -202,8 +203,20 @@ static void note_promise(struct hub *h, const struct pending *c, const struct fr
     readahead_promised(file, gen, a.size);
 }
 
+/* Who uses a file that could not be made learns of that, not of a number that does not exist. */
+static int64_t result_of(struct hub *h, const struct pending *c, const struct frame *f)
+{
+  struct file *about = f->result == -EBADF && c->subject != H_NONE ? file_at(h, c->subject) : 0;
+  if (!about || !about->unborn)
+    return f->result;
+  file_take_late(h, about);
+  return about->unborn;
+}
+
 int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
 {
+  if (f->tag >= AHEAD_TAG)
+    return ahead_reply(h, f, body, n);
   if (f->tag >= READAHEAD_TAG)
     return readahead_reply(h, f, body, n);
   if (f->tag >= SESSION_SLOTS)
@@ -215,11 +228,12 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
     file_opened(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result, body, n);
   if (makes_handle(c->op))
     file_made(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result);
+  ahead_waited(h, c, f, body, n);
   uint32_t gen = reply_gen(h, c, f, body, n);
   note_promise(h, c, f, body, n, gen);
   c->active = false;
   if (!c->orphan) {
-    slot_reply(h, f->tag, f->result, f->flags, body, n, gen);
+    slot_reply(h, f->tag, result_of(h, c, f), f->flags, body, n, gen);
     return 0;
   }
   c->orphan = false;

@@ -72,9 +72,14 @@ enum frame_type {
 enum frame_flag {
   FF_REDIRECT = 1, /* reply: the walk left the slave's part of the name space; result: which path of the call it was
                       (0 or 1), body: string, the absolute path where the master's own rules go on */
+  FF_OWN = 2,      /* request: what it changes in directories the hub has accounted for already: their watches say
+                      nothing of it. What is made is told behind the reply: struct wire_attr */
+  FF_MADE = 8,     /* request mkdirat: the directory is to be watched. Its struct wire_attr is behind the reply, which is
+                      FF_CACHEABLE if nobody else has put anything into it before that */
   FF_OOB = 2,      /* agent to hub only: the bytes of the body's one buffer are in slot(tag).data[frame.ack], its 4 bytes
                       of length in the body; the hub puts them in at body offset frame.seq */
   FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did */
+  FF_POSTED = 2,   /* hub to agent only: the reply is the hub's, the slave's is still to come */
   FF_KNOWN = 8,    /* hub to agent only: the reply is the hub's, and the slave has not been asked */
   FF_FD = 8,       /* agent to hub only: a descriptor comes with the message */
   FF_CACHEABLE = 16, /* reply: attributes and contents are watched; F_INVALID will say when they are stale */

@@ -125,7 +125,7 @@ static void one_time_set(const struct call *c)
   if (fstatat(c->at[0].dir, c->at[0].name, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
     return;
   watch_stale(st.st_dev, st.st_ino);
-  if (S_ISDIR(st.st_mode))
+  if (S_ISDIR(st.st_mode) && !(c->f.flags & FF_OWN))
     names_stale(st.st_dev, st.st_ino);
 }
 

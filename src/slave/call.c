@@ -267,6 +267,8 @@ int call_walk(struct call *c)
   /* The walk has followed what was to be followed. */
   if (TRAIT_NOFOLLOW_REG(c->row->traits) >= 0)
     c->a[TRAIT_NOFOLLOW_REG(c->row->traits)] |= AT_SYMLINK_NOFOLLOW;
+  if (c->f.flags & FF_OWN && !c->worker)
+    own_begin(c);
   return 0;
 }
 
@@ -522,8 +524,12 @@ static void run(struct call *c, const uint8_t *body, uint32_t n)
   if (!r) {
     set_umask(c);
     r = c->act->run(c);
+    if (c->f.flags & FF_OWN && !c->worker)
+      own_end(r >= 0);
     c->rooted = c->context.root >= 0;
     context_leave(&c->context);
+    if (r >= 0 && !c->rooted)
+      own_made(c);
   }
   if (r == CALL_DEFER) {
     r = worker_start(&c->f, body, n);

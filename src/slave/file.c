@@ -250,10 +250,14 @@ bool space_tight(void)
   return space.tight;
 }
 
-static bool little_room(int fd)
+#define FILES_MARGIN 4096 /* more than are made ahead of their replies */
+
+bool space_short(int fd)
 {
   struct statvfs v;
-  return !fstatvfs(fd, &v) && (uint64_t)v.f_bavail * v.f_frsize < SPACE_MARGIN;
+  if (fstatvfs(fd, &v))
+    return false;
+  return (uint64_t)v.f_bavail * v.f_frsize < SPACE_MARGIN || (v.f_files && v.f_favail < FILES_MARGIN);
 }
 
 /* While it is tight, every write looks again. */
@@ -263,14 +267,14 @@ static void space_used(int fd, uint32_t n)
   if (!space.tight && space.unchecked < SPACE_CHECK_EACH)
     return;
   space.unchecked = 0;
-  space.tight = little_room(fd);
+  space.tight = space_short(fd);
 }
 
 /* ---- opening and attributes ---- */
 
 static long opened_as(struct call *c, int fd, const struct stat *st, int flags, uint64_t num)
 {
-  if (S_ISREG(st->st_mode) && (flags & O_ACCMODE) != O_RDONLY && little_room(fd))
+  if (S_ISREG(st->st_mode) && (flags & O_ACCMODE) != O_RDONLY && space_short(fd))
     c->reply_flags |= FF_SYNC;
   int err = put_opened(c, fd, st, flags);
   if (!err)

@@ -205,7 +205,7 @@ static void take_event(const struct inotify_event *e)
     return;
   }
   struct dir *d = by_wd(e->wd);
-  if (!d)
+  if (!d || own_event(d->dev, d->ino, e->len ? e->name : "", e->mask))
     return;
   if (!e->len || !e->name[0])
     forget(d);
@@ -228,6 +228,25 @@ static void take_events(void)
   while ((n = read(N.fd, buf, sizeof buf)) > 0)
     for (char *p = buf; p < buf + n; p += sizeof(struct inotify_event) + ((struct inotify_event *)p)->len)
       take_event((struct inotify_event *)p);
+}
+
+void names_look(void)
+{
+  pthread_mutex_lock(&N.lock);
+  if (N.on)
+    take_events();
+  pthread_mutex_unlock(&N.lock);
+}
+
+void names_give_up(uint64_t dev, uint64_t ino)
+{
+  pthread_mutex_lock(&N.lock);
+  for (uint16_t i = N.newest, older; i != NONE; i = older) {
+    older = N.d[i].older;
+    if (N.d[i].dev == dev && N.d[i].ino == ino)
+      forget(&N.d[i]);
+  }
+  pthread_mutex_unlock(&N.lock);
 }
 
 void names_all_gone(void)
@@ -494,6 +513,17 @@ static struct dir *know(int dirfd, bool *fresh)
     d = table_add(wd, &st);
   }
   pthread_mutex_unlock(&N.lock);
+  return d;
+}
+
+bool names_watch(int dirfd)
+{
+  bool fresh;
+  if (!N.on)
+    return false;
+  out_names_begin();
+  struct dir *d = know(dirfd, &fresh);
+  out_names(0, 0, true);
   return d;
 }
 

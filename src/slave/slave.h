@@ -119,6 +119,17 @@ uint32_t names_drain(uint8_t *body, uint32_t max);
 void names_all_gone(void);                    /* withdraws everything */
 void names_stale(uint64_t dev, uint64_t ino); /* that directory has changed, although no event says so */
 void names_told(void);                        /* what has been read has been sent: withdrawals may follow */
+void names_look(void); /* takes in what the watches have seen */
+bool names_watch(int dirfd);                    /* false: it cannot be watched */
+void names_give_up(uint64_t dev, uint64_t ino); /* is no longer watched, and the master is told so */
+
+/* ---- own.c: what the master knows, having done it itself ---- */
+struct call;
+void own_begin(const struct call *c); /* its paths have been walked */
+/* True if the call under way causes that event of a watched directory. */
+bool own_event(uint64_t dev, uint64_t ino, const char *name, uint32_t mask);
+void own_end(bool made);       /* the call has been made, or has failed */
+void own_made(struct call *c); /* what it has made, for its reply */
 
 /* ---- walk.c ---- */
 struct spot {
@@ -218,6 +229,8 @@ do_fn do_utimensat;
 int64_t clock_shift(void);
 /* Whether less is free than what may be under way at any time; file.c looks as the session opens and writes. */
 bool space_tight(void);
+/* Whether so little is free where this file or directory lies. */
+bool space_short(int fd);
 int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_attr *a);
 /* context.c: process contexts with a root or ids of their own. Body of W_CONTEXT, checked; false: not to be had. */
 bool context_set(uint32_t ctx, const uint8_t *body, uint32_t n);
