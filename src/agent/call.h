@@ -111,6 +111,11 @@ void handle_drop(struct handle h); /* never opened */
 /* Makes the placeholder for a freshly opened handle and tells the hub. The new descriptor number or -errno (the
    handle is then closed). hstate's kind, flags, gen are set before. cloexec: O_CLOEXEC or 0. */
 long handle_place(struct call *c, struct handle h, int cloexec);
+/* The same of a socket: a pair that keeps boundaries or not, with SOCK_NONBLOCK and SOCK_CLOEXEC. */
+long socket_place(struct call *c, struct handle h, bool datagrams, int flags);
+/* The handle of a socket of the slave, H_NONE: it is something else (vft_remote() tells none of them). */
+struct handle vft_socket(struct proc *p, int fd);
+void vft_set_socket(struct proc *p, int fd, struct handle h);
 /* True while what hstate remembers (SNAP_ATTR, SNAP_CONTENTS) is true. */
 bool snap_true(const struct hstate *s, enum snap what);
 void snap_take(struct hstate *s, const struct req *q, const struct wire_attr *a, uint32_t what);

@@ -602,7 +602,7 @@ long a_read(struct call *c)
   struct rfile f;
   struct iov v;
   if (!file_of(c, (int)c->a[0], &f))
-    return pass(c);
+    return net_read(c);
   if (read_is_native(&f)) {
     c->where = N_MEMORY;
     return pass(c);
@@ -616,7 +616,7 @@ long a_write(struct call *c)
   struct rfile f;
   struct iov v;
   if (!file_of(c, (int)c->a[0], &f))
-    return pass(c);
+    return net_write(c);
   struct spans sp = one_span(&v, c->a[1], c->a[2]);
   return file_write(c, &f, &sp, OWN_OFFSET);
 }

@@ -107,6 +107,10 @@ enum prepared epoll_prepare(struct call *c, bool at_once);
 /* A byte says that a window has opened; should another process have taken it, a sleeper looks so often himself. */
 #define LOOK_UP 1000000000l
 
+/* net.c: read, readv, write, writev of what may be a socket of the slave. */
+long net_read(struct call *c);
+long net_write(struct call *c);
+
 /* map.c: reads the session's copy of a whole watched file into the program's memory: bytes, or -errno. */
 long contents_read(struct call *c, const struct rfile *f, void *to, uint64_t n, uint64_t off);
 /* Spreads `n' bytes over the program's memory; how many went, or -EFAULT if none did. */

@@ -98,7 +98,7 @@ long a_readv(struct call *c)
 {
   struct rfile f;
   if (!file_of(c, (int)c->a[0], &f))
-    return pass(c);
+    return net_read(c);
   if (read_is_native(&f)) {
     c->where = N_MEMORY;
     return pass(c);
@@ -109,7 +109,7 @@ long a_readv(struct call *c)
 long a_writev(struct call *c)
 {
   struct rfile f;
-  return file_of(c, (int)c->a[0], &f) ? vector_transfer(c, &f, c->a[1], c->a[2], true, OWN_OFFSET, 0) : pass(c);
+  return file_of(c, (int)c->a[0], &f) ? vector_transfer(c, &f, c->a[1], c->a[2], true, OWN_OFFSET, 0) : net_write(c);
 }
 
 /* preadv, pwritev (no flags), and the second forms, where offset -1 is the file's own. */

@@ -12,9 +12,6 @@
 #define IDS_CONTROL_MAX 2048 /* as many descriptors as a message may carry, and ids */
 #define MESSAGES_MAX 1024u   /* the kernel's bound of one sendmmsg */
 
-struct msg_k {
-  uint64_t name, namelen, iov, iovlen, control, controllen, flags;
-};
 struct mmsg_k {
   struct msg_k msg;
   uint32_t len, pad;
@@ -35,10 +32,28 @@ static bool not_a_socket(struct call *c)
   return file_of(c, (int)c->a[0], &f);
 }
 
-/* The calls on a socket of which nothing else is to be said. */
-long a_sockop(struct call *c)
+long a_listen(struct call *c)
 {
-  return not_a_socket(c) ? -ENOTSOCK : pass(c);
+  struct nsock n;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  return net_of(c, (int)c->a[0], &n) ? net_listen(c, &n) : pass(c);
+}
+
+long a_shutdown(struct call *c)
+{
+  struct nsock n;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  return net_of(c, (int)c->a[0], &n) ? net_shutdown(c, &n) : pass(c);
+}
+
+long a_setsockopt(struct call *c)
+{
+  struct nsock n;
+  if (not_a_socket(c))
+    return -ENOTSOCK;
+  return net_of(c, (int)c->a[0], &n) ? net_setsockopt(c, &n) : pass(c);
 }
 
 /* ---- what travels beside a message ---- */
@@ -126,13 +141,23 @@ static long lead_message(struct call *c, struct msg_k *m, struct addr *to)
   return r;
 }
 
+static long net_sendmsg(struct call *c, struct nsock *n, const struct msg_k *m)
+{
+  struct addr to = {.len = 0};
+  long r = m->name ? addr_in(&to, m->name, (uint32_t)m->namelen) : 0;
+  return r ? r : net_send(c, n, m, &to, (int)c->a[2]);
+}
+
 long a_sendmsg(struct call *c)
 {
   struct msg_k m;
+  struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
+  if (net_of(c, (int)c->a[0], &n))
+    return net_sendmsg(c, &n, &m);
   struct addr to;
   long r = each_item(c, &m, refuse_hidden);
   if (r == 0)
@@ -166,8 +191,11 @@ long a_sendmmsg(struct call *c)
 {
   struct mmsg_k m;
   unsigned n = (unsigned)c->a[2] < MESSAGES_MAX ? (unsigned)c->a[2] : MESSAGES_MAX;
+  struct nsock net;
   if (not_a_socket(c))
     return -ENOTSOCK;
+  if (net_of(c, (int)c->a[0], &net))
+    return send_each(c, n);
   for (unsigned i = 0; i < n; i++)
     if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m) && (m.msg.control || m.msg.name))
       return send_each(c, n);
@@ -200,8 +228,9 @@ static long store_message(struct msg_k *user, const struct msg_k *m, const struc
 {
   uint32_t room = (uint32_t)m->namelen, n = room < from->len ? room : from->len;
   uint32_t flags = (uint32_t)m->flags;
-  if ((int)room < 0 || copy_out((void *)m->name, from->bytes, n < sizeof from->bytes ? n : sizeof from->bytes) ||
-      copy_out(&user->namelen, &from->len, sizeof from->len) ||
+  bool named = m->name;
+  if ((int)room < 0 || n > sizeof from->bytes || (named && copy_out((void *)m->name, from->bytes, n)) ||
+      (named && copy_out(&user->namelen, &from->len, sizeof from->len)) ||
       copy_out(&user->controllen, &m->controllen, sizeof m->controllen) || copy_out(&user->flags, &flags, sizeof flags))
     return -EFAULT;
   return 0;
@@ -209,9 +238,15 @@ static long store_message(struct msg_k *user, const struct msg_k *m, const struc
 
 static long receive(struct call *c, struct msg_k *m)
 {
+  struct nsock n;
   struct msg_k *user = (struct msg_k *)c->a[1];
   struct msg_k copy = *m;
   struct addr from;
+  if (net_of(c, (int)c->a[0], &n)) {
+    long r = net_receive(c, &n, m, &from, (int)c->a[2]);
+    long stored = r < 0 ? r : store_message(user, m, &from);
+    return stored ? stored : r;
+  }
   if (standalone() || !m->name)
     return pass(c);
   copy.name = (uint64_t)from.bytes;
@@ -253,11 +288,36 @@ static void show_sender(struct mmsg_k *user, const struct msg_k *m)
     copy_out(&user->msg.namelen, &from.len, sizeof from.len);
 }
 
+#define MSG_DONTWAIT 0x40
+#define MSG_WAITFORONE 0x10000
+
+/* Network sockets: one by one. Only the first is waited for: there is no time-out between calls here. */
+static long receive_each(struct call *c, unsigned n)
+{
+  for (unsigned i = 0; i < n; i++) {
+    struct mmsg_k *at = (struct mmsg_k *)c->a[1] + i;
+    struct call one = *c;
+    one.nr = __NR_recvmsg;
+    one.a[1] = (unsigned long)at;
+    one.a[2] = (c->a[3] & ~(unsigned long)MSG_WAITFORONE) | (i ? MSG_DONTWAIT : 0);
+    long r = a_recvmsg(&one);
+    uint32_t got = (uint32_t)r;
+    if (r >= 0)
+      r = copy_out(&at->len, &got, sizeof got);
+    if (r < 0)
+      return i ? (long)i : r;
+  }
+  return n;
+}
+
 long a_recvmmsg(struct call *c)
 {
   struct mmsg_k m;
+  struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
+  if (net_of(c, (int)c->a[0], &n))
+    return receive_each(c, (unsigned)c->a[2] < MESSAGES_MAX ? (unsigned)c->a[2] : MESSAGES_MAX);
   long r = pass(c);
   for (long i = 0; i < r; i++)
     if (!copy_in(&m, (struct mmsg_k *)c->a[1] + i, sizeof m)) {
@@ -299,8 +359,11 @@ long a_getsockopt(struct call *c)
   uint32_t len;
   bool ids = c->a[1] == SOL_SOCKET && c->a[2] == SO_PEERCRED,
        groups = c->a[1] == SOL_SOCKET && c->a[2] == SO_PEERGROUPS;
+  struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
+  if (net_of(c, (int)c->a[0], &n))
+    return net_getsockopt(c, &n);
   long r = pass(c);
   if (r < 0 || !(ids || groups) || copy_in(&len, (void *)c->a[4], sizeof len))
     return r;
@@ -350,8 +413,11 @@ static long pass_addr(struct call *c, const struct addr *a, unsigned at)
 long a_bind(struct call *c)
 {
   struct addr a;
+  struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
+  if (net_of(c, (int)c->a[0], &n))
+    return net_bind(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
     return pass(c);
   long r = unix_bind(c, &a);
@@ -361,19 +427,34 @@ long a_bind(struct call *c)
 long a_connect(struct call *c)
 {
   struct addr a;
+  struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
+  if (net_of(c, (int)c->a[0], &n))
+    return net_connect(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
     return pass(c);
   long r = unix_lead(c, (int)c->a[0], &a);
   return r < 0 ? r : pass_addr(c, &a, 1);
 }
 
+static long net_sendto(struct call *c, struct nsock *n)
+{
+  struct addr to = {.len = 0};
+  struct iov v = {c->a[1], c->a[2]};
+  struct msg_k m = {.iov = (uint64_t)&v, .iovlen = 1};
+  long r = c->a[4] ? addr_in(&to, c->a[4], c->a[5]) : 0;
+  return r ? r : net_send(c, n, &m, &to, (int)c->a[3]);
+}
+
 long a_sendto(struct call *c)
 {
   struct addr a;
+  struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
+  if (net_of(c, (int)c->a[0], &n))
+    return net_sendto(c, &n);
   if (standalone() || !c->a[4] || addr_in(&a, c->a[4], c->a[5]))
     return pass(c);
   long r = unix_lead(c, (int)c->a[0], &a);
@@ -401,12 +482,25 @@ static long tell_addr(struct call *c, unsigned at)
 
 long a_sockname(struct call *c)
 {
-  return tell_addr(c, 1);
+  struct nsock n;
+  struct addr a;
+  if (!net_of(c, (int)c->a[0], &n))
+    return tell_addr(c, 1);
+  long r = net_name(c, &n, c->row == ROW(getpeername), &a);
+  return r < 0 ? r : addr_out(&a, c->a[1], c->a[2]);
 }
 
 long a_recvfrom(struct call *c)
 {
-  return tell_addr(c, 4);
+  struct nsock n;
+  struct addr from;
+  struct iov v = {c->a[1], c->a[2]};
+  struct msg_k m = {.iov = (uint64_t)&v, .iovlen = 1};
+  if (!net_of(c, (int)c->a[0], &n))
+    return tell_addr(c, 4);
+  long r = net_receive(c, &n, &m, &from, (int)c->a[3]);
+  long stored = r >= 0 && c->a[4] ? addr_out(&from, c->a[4], c->a[5]) : 0;
+  return stored ? stored : r;
 }
 
 /* A descriptor whose address nobody wants to have is not lost by the kernel either: it is not made. */
@@ -414,21 +508,25 @@ long a_accept(struct call *c)
 {
   unsigned long user = c->a[1], lenp = c->a[2];
   struct addr a = {.len = sizeof a.bytes};
+  struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
+  bool net = net_of(c, (int)c->a[0], &n);
   if (user) {
     c->a[1] = (unsigned long)a.bytes;
     c->a[2] = (unsigned long)&a.len;
   }
-  long r = fd_new(c->p, pass(c));
+  long r = net ? net_accept(c, &n, c->row == ROW(accept4) ? (int)c->a[3] : 0, &a) : fd_new(c->p, pass(c));
   if (r < 0)
     return r;
   unix_show(&a);
   long stored = user ? addr_out(&a, user, lenp) : 0;
   if (stored) {
+    vft_forget(c->p, (int)r);
     sys1(__NR_close, r);
     return stored;
   }
-  vft_local(c->p, (int)r);
+  if (!net)
+    vft_local(c->p, (int)r);
   return r;
 }

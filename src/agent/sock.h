@@ -23,6 +23,30 @@ long addr_out(const struct addr *a, unsigned long user, unsigned long lenp);
 /* An option of the socket here with an integer value, or -errno. */
 long int_option(int fd, int level, int option);
 
+struct msg_k {
+  uint64_t name, namelen, iov, iovlen, control, controllen, flags;
+};
+
+/* net.c: sockets of the slave */
+struct nsock {
+  int fd;
+  struct handle h;
+  struct sock_state *s;
+};
+bool net_of(struct call *c, int fd, struct nsock *n);
+long net_bind(struct call *c, struct nsock *n);
+long net_connect(struct call *c, struct nsock *n);
+long net_listen(struct call *c, struct nsock *n);
+/* A connection's descriptor, -errno; `from': whose it is. */
+long net_accept(struct call *c, struct nsock *n, int flags, struct addr *from);
+long net_shutdown(struct call *c, struct nsock *n);
+long net_name(struct call *c, struct nsock *n, bool peer, struct addr *a);
+long net_getsockopt(struct call *c, struct nsock *n);
+long net_setsockopt(struct call *c, struct nsock *n);
+/* One message; to and from memory of the program, but for the message and its name, which are the agent's. */
+long net_send(struct call *c, struct nsock *n, const struct msg_k *m, const struct addr *to, int flags);
+long net_receive(struct call *c, struct nsock *n, struct msg_k *m, struct addr *from, int flags);
+
 /* unix.c */
 /* Binds to a name in the file system that is the slave's. 1: it is not, `a' is what the kernel here is to bind to. */
 long unix_bind(struct call *c, struct addr *a);

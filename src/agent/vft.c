@@ -18,19 +18,20 @@
 #define CHUNKS 256 /* a million descriptors; numbers above are asked for each time */
 #define CHUNK_BYTES (CHUNK_ENTRIES * sizeof(uint64_t))
 
-/* An entry: handle in the low half, state in two bits, then the generation. */
+/* An entry: handle in the low half, state in three bits, then the generation. */
 struct vft {
   uint32_t high; /* one above the highest number noted */
   uint64_t *chunk[CHUNKS];
 };
-enum state { UNKNOWN, LOCAL, REMOTE, PURE };
-#define STATE(e) ((enum state)((e) >> 32 & 3))
+enum state { UNKNOWN, LOCAL, REMOTE, PURE, SOCKET /* of the slave: the kernel here does all input and output */ };
+#define STATE(e) ((enum state)((e) >> 32 & 7))
 #define ENTRY(state, h) ((uint64_t)(state) << 32 | (h))
-#define GENERATION_ONE (1ul << 34)
+#define GENERATION_ONE (1ul << 35)
 #define GENERATION(e) ((e) & ~(GENERATION_ONE - 1))
 
 #define AF_UNIX_FAMILY 1
 #define SOCK_STREAM_TYPE 1
+#define SOCK_SEQPACKET_TYPE 5
 #define PROBES 64
 
 /* ---- entries ---- */
@@ -186,7 +187,7 @@ static uint64_t ask_socket(uint64_t ino)
   for (uint32_t i = 1; i < high && i < SESSION_HANDLES; i++) {
     struct hstate *s = &session->handles[i];
     if (s->sock_ino == ino && (s->handle || i < H_FIRST))
-      return ENTRY(REMOTE, i < H_FIRST ? i : s->handle);
+      return ENTRY(s->kind == K_SOCKET ? SOCKET : REMOTE, i < H_FIRST ? i : s->handle);
   }
   return ENTRY(LOCAL, 0);
 }
@@ -223,6 +224,19 @@ struct handle vft_remote(struct proc *p, int fd)
     return (struct handle){H_NONE};
   uint64_t e = resolve(p->vft, fd);
   return (struct handle){STATE(e) == REMOTE ? (uint32_t)e : (uint32_t)H_NONE};
+}
+
+struct handle vft_socket(struct proc *p, int fd)
+{
+  if (fd < 0 || standalone() || fd_hidden(p, fd))
+    return (struct handle){H_NONE};
+  uint64_t e = resolve(p->vft, fd);
+  return (struct handle){STATE(e) == SOCKET ? (uint32_t)e : (uint32_t)H_NONE};
+}
+
+void vft_set_socket(struct proc *p, int fd, struct handle h)
+{
+  set(p->vft, fd, ENTRY(SOCKET, h.v));
 }
 
 bool vft_pure(struct proc *p, int fd)
@@ -263,6 +277,7 @@ static void hstate_clear(struct hstate *s)
   s->ready = s->armed = 0;
   s->sock_ino = 0;
   memset(&s->attr, 0, sizeof s->attr);
+  memset(&s->sock, 0, sizeof s->sock);
 }
 
 static struct handle handle_take(uint32_t i)
@@ -364,11 +379,11 @@ static long place_file(struct call *c, struct handle h, int cloexec)
   return fd;
 }
 
-static long place_stream(struct call *c, struct handle h, int cloexec)
+static long place_stream(struct call *c, struct handle h, int type)
 {
   int sv[2];
   struct stat_k st;
-  long r = sys4(__NR_socketpair, AF_UNIX_FAMILY, SOCK_STREAM_TYPE | cloexec, 0, sv);
+  long r = sys4(__NR_socketpair, AF_UNIX_FAMILY, type, 0, sv);
   if (r < 0)
     return r;
   r = fd_new(c->p, sv[0]);
@@ -380,11 +395,21 @@ static long place_stream(struct call *c, struct handle h, int cloexec)
   return r;
 }
 
+long socket_place(struct call *c, struct handle h, bool datagrams, int flags)
+{
+  long fd = place_stream(c, h, (datagrams ? SOCK_SEQPACKET_TYPE : SOCK_STREAM_TYPE) | flags);
+  if (fd < 0)
+    handle_close(c->t, h);
+  else
+    vft_set_socket(c->p, (int)fd, h);
+  return fd;
+}
+
 long handle_place(struct call *c, struct handle h, int cloexec)
 {
   uint32_t kind = hstate(h)->kind;
-  long fd =
-      kind == K_STREAM || kind == K_TTY || kind == K_NOTIFY ? place_stream(c, h, cloexec) : place_file(c, h, cloexec);
+  bool stream = kind == K_STREAM || kind == K_TTY || kind == K_NOTIFY;
+  long fd = stream ? place_stream(c, h, SOCK_STREAM_TYPE | cloexec) : place_file(c, h, cloexec);
   if (fd < 0)
     handle_close(c->t, h);
   else

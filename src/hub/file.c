@@ -227,6 +227,14 @@ static int place_file(struct hub *h, struct file *f, int fd)
 
 static int place_stream(struct hub *h, struct file *f, int fd)
 {
+  if (f->sk) {
+    if (set_nonblocking(fd))
+      return -errno;
+    f->sock = fd;
+    f->placed = true;
+    sock_placed(h, f);
+    return 0;
+  }
   struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.u32 = f->handle};
   if (set_nonblocking(fd) || epoll_ctl(h->ends, EPOLL_CTL_ADD, fd, &e))
     return -errno;
@@ -321,6 +329,8 @@ void file_forget(struct hub *h, struct file *f, uint64_t close_seq)
   if (f->notes >= 0)
     close(f->notes);
   h->nbound -= f->bound != 0;
+  if (f->sk)
+    sock_free(h, f);
   unlink_closing(h, f);
   collect_late(h, f);
   uint32_t handle = f->handle;
@@ -374,10 +384,12 @@ void file_close(struct hub *h, struct file *f)
   struct wbuf w = {body, body + sizeof body, false};
   put_u64(&w, f->handle);
   readahead_forget(h, f);
+  if (f->sk)
+    sock_send_now(h, f);
   file_forget(h, f, hub_post(h, OP_close, f->ctx, &w, body));
 }
 
-static void closes(struct hub *h, struct file *f)
+void file_ends(struct hub *h, struct file *f)
 {
   for (const struct file *c = h->closing; c; c = c->next_closing)
     if (c == f)
@@ -410,12 +422,16 @@ static void read_ends(struct hub *h)
     struct file *f = file_at(h, e[i].data.u32);
     if (!f || f->sock < 0)
       continue;
+    if (f->sk) {
+      sock_ready(h, f, e[i].events);
+      continue;
+    }
     if (e[i].events & EPOLLIN)
       last_words(h, f);
     if (!(e[i].events & (EPOLLRDHUP | EPOLLHUP)))
       continue;
     epoll_ctl(h->ends, EPOLL_CTL_DEL, f->sock, 0);
-    closes(h, f);
+    file_ends(h, f);
   }
 }
 
@@ -429,7 +445,7 @@ static void wd_event(struct hub *h, int wd, uint32_t mask)
   if (!f || !(mask & (IN_DELETE_SELF | IN_IGNORED)))
     return;
   wd_forget(h, f);
-  closes(h, f);
+  file_ends(h, f);
 }
 
 static int by_number(const void *a, const void *b)
@@ -515,7 +531,9 @@ static void make_readable(const struct file *f)
 void file_window(struct hub *h, uint32_t handle, uint64_t written)
 {
   struct file *f = file_at(h, handle);
-  if (!f || !state_is(h, f))
+  if (f && f->sk)
+    sock_window(h, f, written);
+  if (!f || f->sk || !state_is(h, f))
     return;
   struct hstate *s = state_of(h, f);
   __atomic_store_n(&s->written, written, __ATOMIC_SEQ_CST);

@@ -158,7 +158,7 @@ void finish_step(struct hub *h, bool drained)
     return;
   if (!h->exit_sent && h->peer_ack >= h->barrier && pty_empty(h) && ahead_done(h->barrier))
     send_exit(h);
-  if (!h->exit_sent || !h->requests_ended || !drained || h->closing)
+  if (!h->exit_sent || !h->requests_ended || !drained || h->closing || socks_busy(h))
     return;
   if (h->out >= 0)
     send_done(h);

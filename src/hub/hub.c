@@ -15,6 +15,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/socket.h>
@@ -318,6 +319,8 @@ static void turn(struct hub *h)
   }
   bool drained = pump(h);
   settle_deaths(h, drained);
+  if (drained)
+    socks_send(h);
   stores_acked(h);
   files_acked(h);
   tick(h);
@@ -354,11 +357,22 @@ static bool leave_rest_to_child(struct hub *h)
   return child > 0;
 }
 
+/* A descriptor for each socket of every program; who starts the programs has kept their own limit. */
+static void raise_limit(void)
+{
+  struct rlimit r;
+  if (getrlimit(RLIMIT_NOFILE, &r))
+    return;
+  r.rlim_cur = r.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &r);
+}
+
 int hub_run(struct hub *h, pid_t command)
 {
   bool left = false, asked = false;
   close(h->program_end);
   h->program_end = -1;
+  raise_limit();
   h->command = command;
   h->command_fd = (int)syscall(SYS_pidfd_open, command, 0);
   if (h->command_fd < 0 || hub_watch(h, h->command_fd, EPOLLIN, SRC_COMMAND, 0))

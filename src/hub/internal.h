@@ -68,6 +68,7 @@ struct file {
   uint32_t kind, flags;
   uint64_t dev, ino;
   int notes;    /* inotify: our own instance, for files of the master; -1 */
+  struct sock *sk; /* K_SOCKET: sock.c */
   int wd, sock; /* the placeholder: its inotify watch, or our end of the pair; -1 */
   uint64_t bound; /* K_BOUND: inode of the programs' socket, once it is bound */
   char *path;   /* as it was opened, for people */
@@ -156,6 +157,7 @@ struct hub {
   struct file *files[SESSION_HANDLES];
   struct file *by_wd[WD_BUCKETS];
   struct file *closing, *closed;
+  struct file *sending; /* sockets with bytes for the slave */
   unsigned nbound; /* files that stand for bound unix sockets */
   struct late *late;
 
@@ -257,6 +259,7 @@ void files_acked(struct hub *h);
 int file_place(struct hub *h, const struct message *m);
 int file_place_fd(struct hub *h, struct file *f, int fd);
 void file_close(struct hub *h, struct file *f); /* posts the slave's close */
+void file_ends(struct hub *h, struct file *f);  /* its last close has been seen */
 void files_read_closes(struct hub *h);          /* fills h->closing */
 void file_window(struct hub *h, uint32_t handle, uint64_t written);
 void file_ready(struct hub *h, uint32_t handle, uint64_t events);
@@ -270,6 +273,23 @@ void late_add(struct hub *h, int err, const char *path);
 char *path_for_people(struct hub *h, uint32_t base, const uint8_t *path, uint32_t n);
 /* Everything that stayed unreported moves to h->late. */
 void files_collect_late(struct hub *h);
+
+/* ---- sock.c: sockets of the slave ---- */
+int sock_making(struct hub *h, const struct message *m); /* W_SOCKET passes; 0 or -EPROTO */
+/* Without memory, or if the number is taken: 0. */
+struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, bool datagrams, bool fresh);
+void sock_placed(struct hub *h, struct file *f);
+void sock_free(struct hub *h, struct file *f);
+/* Events of our end of the pair. */
+void sock_ready(struct hub *h, struct file *f, uint32_t events);
+void sock_window(struct hub *h, struct file *f, uint64_t written);
+int sock_take_event(struct hub *h, const uint8_t *body, uint32_t n); /* F_SOCK; 0 or -EPROTO */
+void sock_connecting(struct hub *h, struct file *f, const struct message *m);  /* W_NCONNECT passes */
+void sock_connected(struct hub *h, uint32_t handle, int64_t result);     /* its reply */
+bool sock_shutdown(struct hub *h, const struct message *m);              /* W_SHUTDOWN; false: pass it on */
+void sock_send_now(struct hub *h, struct file *f);
+void socks_send(struct hub *h); /* when all has been passed on that programs had sent before */
+bool socks_busy(const struct hub *h);
 
 /* ---- bound.c: unix sockets of programs, under paths of the slave ---- */
 int bound_place(struct hub *h, const struct message *m); /* W_BOUND; 0 or -EPROTO */

@@ -180,6 +180,14 @@ int note_before(struct hub *h, const struct message *m)
     return m->f.type == F_CALL ? file_opening(h, m) : -EPROTO;
   if (m->f.op == OP_inotify_init1)
     return m->f.type == F_CALL ? file_making(h, m, K_NOTIFY) : -EPROTO;
+  if (m->f.op == W_SOCKET)
+    return sock_making(h, m);
+  if (m->f.op == W_NCONNECT) {
+    struct file *f = m->f.type == F_CALL ? file_at(h, (uint32_t)int_at(m, 0)) : 0;
+    if (f && f->sk)
+      sock_connecting(h, f, m);
+    return m->f.type == F_CALL ? 0 : -EPROTO;
+  }
   if (m->f.op == W_UBIND || m->f.op == W_UCONNECT)
     return m->f.type == F_CALL ? file_making(h, m, K_BOUND) : -EPROTO;
   return 0;
@@ -289,6 +297,8 @@ static int own_op(struct hub *h, struct message *m)
     return notes_unwatch(h, m);
   case W_EVENTS:
     return notes_events(h, m);
+  case W_SHUTDOWN:
+    return sock_shutdown(h, m) ? 0 : relay(h, m);
   case W_BOUND:
     return bound_place(h, m);
   case W_POLL:
@@ -425,6 +435,7 @@ static bool minds_closes(struct hub *h, const struct message *m)
   const struct file *f;
   switch (m->f.op) {
   case W_CLOSED:
+  case W_NBIND:
   case OP_flock:
   case OP_inotify_add_watch:
     return true;

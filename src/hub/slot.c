@@ -94,7 +94,7 @@ static void slot_abandon(struct hub *h, uint32_t tag)
     slot_free(h, tag);
   } else if (!c->orphan) {
     c->orphan = true;
-    if (c->op < WIRE_MAX || c->op == W_POLL || makes_handle(c->op))
+    if (c->op < WIRE_MAX || c->op == W_POLL || row_of_op(c->op)->name)
       hub_send(h, (struct frame){.type = F_CANCEL, .op = c->op, .tag = tag, .ctx = c->ctx}, 0, 0);
   }
 }
@@ -226,6 +226,8 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
     return -EPROTO;
   if (c->op == OP_openat)
     file_opened(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result, body, n);
+  if (c->op == W_NCONNECT)
+    sock_connected(h, c->handle, f->result);
   if (makes_handle(c->op))
     file_made(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result);
   ahead_waited(h, c, f, body, n);

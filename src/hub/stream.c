@@ -189,6 +189,8 @@ static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, u
     return pty_input(h, f, body, n);
   case F_NAMES:
     return names_take(h, f, body, n);
+  case F_SOCK:
+    return sock_take_event(h, body, n);
   case F_ABORT:
     hub_aborted(h, body, n);
     return 0;

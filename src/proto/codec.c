@@ -304,3 +304,18 @@ int body_check(const char *args, const uint8_t *body, uint32_t n)
     check_field(&r, *args);
   return r.bad || r.at != r.end ? -EPROTO_ : 0;
 }
+
+void dgram_put(uint8_t out[sizeof(struct wire_dgram)], const struct wire_dgram *d)
+{
+  struct wbuf w = {out, out + sizeof *d, false};
+  put_u32(&w, d->len);
+  put_raw(&w, d->addr, sizeof d->addr);
+}
+
+void dgram_get(struct wire_dgram *d, const uint8_t in[sizeof(struct wire_dgram)])
+{
+  struct rbuf r = {in, in + sizeof *d, false};
+  d->len = get_u32(&r);
+  for (unsigned i = 0; i < sizeof d->addr; i++)
+    d->addr[i] = r.at[i];
+}

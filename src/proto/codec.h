@@ -44,6 +44,10 @@ void get_statfs(struct rbuf *r, struct wire_statfs *s);
 unsigned get_fact(struct rbuf *r, const uint8_t **value, uint32_t *n);
 uint64_t fact_int(const uint8_t *value, uint32_t n, unsigned i); /* 0 if there is no i-th integer */
 
+/* An address in front of a message: 4 bytes of length, then room for the address. */
+void dgram_put(uint8_t out[sizeof(struct wire_dgram)], const struct wire_dgram *d);
+void dgram_get(struct wire_dgram *d, const uint8_t in[sizeof(struct wire_dgram)]);
+
 void frame_put(uint8_t out[sizeof(struct frame)], const struct frame *f);
 /* False if the header cannot be right: length out of bounds or an unknown type. */
 bool frame_get(struct frame *f, const uint8_t in[sizeof(struct frame)]);

@@ -40,6 +40,7 @@ enum session_flag {
   SF_STANDALONE = 4, /* no slave: every path is local, identity and time too */
   SF_TIME = 8,       /* time is the slave's: clock_offset applies */
   SF_NAMES = 32, /* what the slave told of its directories may be used */
+  SF_NET_LOCAL = 64, /* network sockets are the master's */
   SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
 };
 
@@ -79,6 +80,23 @@ struct facts {
   } stdio[3];
 };
 
+/* A socket of the slave as programs see it. */
+enum sock_place { SOCK_NEW, SOCK_CONNECTING, SOCK_JOINED /* connected */, SOCK_LISTENING };
+enum sock_shut { SHUT_IN = 1, SHUT_OUT = 2 };
+struct sock_state {
+  uint32_t domain, type, protocol;
+  uint32_t place;   /* enum sock_place; the hub makes CONNECTING something else */
+  uint32_t shut;    /* enum sock_shut: what programs have shut down */
+  int32_t error;    /* errno to be told once, as SO_ERROR; the hub sets it */
+  uint32_t failed;  /* 1: the connection has been broken off */
+  struct wire_dgram own, peer; /* len 0: not known */
+};
+/* What accept finds in a listening socket's placeholder, with the new one's in a message. */
+struct sock_accepted {
+  uint32_t handle, pad;
+  struct wire_dgram peer;
+};
+
 /* One open file description on the slave. Written by the program that opened it, then by whoever holds it. */
 struct hstate {
   uint32_t handle;   /* the full number with its generation; 0: free. Taken by compare-and-swap from 0 */
@@ -108,6 +126,7 @@ struct hstate {
       uint32_t len;
       uint8_t addr[110];
     } name;
+    struct sock_state sock; /* K_SOCKET */
   };
 };
 #define DIR_NAMES_AT 8192

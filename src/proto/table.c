@@ -55,6 +55,16 @@ static const struct row op_rows[W_END - WIRE_MAX] = {
     OP(W_UBIND, "bind", "AII", CREATES),
     OP(W_UCONNECT, "connect", "AII", FOLLOW),
     OP(W_BOUND, 0, "HI", 0),
+    OP(W_SOCKET, "socket", "IIII", 0),
+    OP(W_NBIND, "bind", "HBO", 0),
+    OP(W_NCONNECT, "connect", "HBIO", BLOCKS),
+    OP(W_LISTEN, "listen", "HI", 0),
+    OP(W_SHUTDOWN, "shutdown", "HI", 0),
+    OP(W_SOCKNAME, "getsockname", "HIO", 0),
+    OP(W_GETOPT, "getsockopt", "HIIO", 0),
+    OP(W_SETOPT, "setsockopt", "HIIB", 0),
+    OP(W_CREDIT, "credit", "HI", 0),
+    OP(W_ADOPT, "adopt", "HII", 0),
 };
 
 const struct row *row_of_op(unsigned op)

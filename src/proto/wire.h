@@ -66,7 +66,8 @@ enum frame_type {
   F_INPUT,      /* slave: what was typed, for the program's terminal. FF_EOF: nothing follows; op 1: since the user's
                    terminal has gone */
   F_OUTPUT,     /* master: what the program's terminal shows. op 1: what has not been shown yet is not to be, then this */
-  F_LAST = F_OUTPUT
+  F_SOCK,       /* slave: body 8 bytes handle, 8 bytes enum sock_event, 8 bytes value, buffer: of a socket */
+  F_LAST = F_SOCK
 };
 
 enum frame_flag {
@@ -114,6 +115,19 @@ enum wire_op {
   W_UCONNECT,    /* CALL: "AII" path, socket type, new handle: whom a unix socket's path leads to: the handle that W_UBIND
                     made, if it is one of this session's */
   W_BOUND,       /* agent to hub, POST: "HI" handle of W_UBIND, inode of the socket here that stands for it */
+  W_SOCKET,      /* POST: "IIII" domain, type, protocol, new handle. Its failure is a SOCK_FAILED */
+  W_NBIND,       /* CALL: "HBO" address, room: the socket's own address */
+  W_NCONNECT,    /* CALL: "HBIO" address, 1: waits until it is connected (0: EINPROGRESS, then SOCK_CONNECTED), room: the
+                    socket's own address. Between agent and hub the integer's upper half says how many bytes fill the
+                    placeholder meanwhile */
+  W_LISTEN,      /* CALL: "HI" backlog. Connections are accepted and told (SOCK_CONNECTION) as far as credit goes */
+  W_SHUTDOWN,    /* POST: "HI" how, of shutdown(2); behind what has been posted before */
+  W_SOCKNAME,    /* CALL: "HIO" 1: the peer's, room: an address */
+  W_GETOPT,      /* CALL: "HIIO" level, option, room */
+  W_SETOPT,      /* CALL or POST: "HIIB" level, option, value */
+  W_CREDIT,      /* POST: "HI": so many bytes may be sent of that socket in all; of a listening one: so many connections
+                    more may be accepted */
+  W_ADOPT,       /* POST: "HII" listening socket, token, new handle: that connection's number */
   W_END,
 };
 
@@ -135,7 +149,7 @@ enum fixed_handle {
 };
 
 /* What a handle leads to; in openat's reply and in the facts about 0 to 2. */
-enum file_kind { K_NONE, K_REG, K_DIR, K_TTY, K_STREAM /* pipe, FIFO, socket */, K_CHR, K_BLK, K_NULL /* /dev/null */, K_PATH /* O_PATH */, K_NOTIFY /* inotify */, K_BOUND /* W_UBIND */ };
+enum file_kind { K_NONE, K_REG, K_DIR, K_TTY, K_STREAM /* pipe, FIFO, socket */, K_CHR, K_BLK, K_NULL /* /dev/null */, K_PATH /* O_PATH */, K_NOTIFY /* inotify */, K_BOUND /* W_UBIND */, K_SOCKET };
 
 /* Facts: each a 2-byte number, a 4-byte length, then the value; unknown ones are skipped. Integers are 8 bytes. */
 enum wire_fact {
@@ -200,6 +214,24 @@ enum mapfd { MAPFD_SHARED, MAPFD_CONTENTS };
 
 /* In the pid of a lock that was found: the low half is the process context that holds it. */
 #define LOCK_CTX (1ll << 32)
+
+/* Of F_SOCK. Addresses are x86-64's struct sockaddr, at most SOCK_ADDR_MAX bytes. */
+enum sock_event {
+  SOCK_DATA = 1,   /* buffer: bytes; of a socket that keeps boundaries: one message, behind a struct wire_dgram */
+  SOCK_EOF,        /* no more bytes will come */
+  SOCK_FAILED,     /* value: errno; nothing more will come */
+  SOCK_CONNECTED,  /* value: 0, or errno */
+  SOCK_CONNECTION, /* of a listening socket: value: token for W_ADOPT; buffer: two struct wire_dgram: who, and to whom */
+};
+#define SOCK_ADDR_MAX 28
+struct wire_dgram {
+  uint32_t len; /* of the address; 0: none */
+  uint8_t addr[SOCK_ADDR_MAX];
+};
+/* How much a socket may send before W_CREDIT, and how many connections a listening one may accept. */
+#define SOCK_WINDOW (256u << 10)
+#define SOCK_WINDOW_MAX (4u << 20)
+#define SOCK_BACKLOG 128u
 
 enum ioctl_arg { IOA_NONE, IOA_INT /* 8 bytes by value */, IOA_IN /* buffer */, IOA_OUT /* 8 bytes: size */, IOA_INOUT /* buffer */ };
 

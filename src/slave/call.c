@@ -76,6 +76,16 @@ static const struct act acts[W_END] = {
     [OP_quotactl] = {do_quotactl, 0},
     [W_UBIND] = {do_ubind, HOW_PARENT},
     [W_UCONNECT] = {do_uconnect, 0},
+    [W_SOCKET] = {do_socket, 0},
+    [W_NBIND] = {do_nbind, 0},
+    [W_NCONNECT] = {do_nconnect, 0},
+    [W_LISTEN] = {do_listen, 0},
+    [W_SHUTDOWN] = {do_shutdown, 0},
+    [W_SOCKNAME] = {do_sockname, 0},
+    [W_GETOPT] = {do_getopt, 0},
+    [W_SETOPT] = {do_setopt, 0},
+    [W_CREDIT] = {do_credit, 0},
+    [W_ADOPT] = {do_adopt, 0},
 };
 static const struct act plain = {call_plain, 0};
 

@@ -42,26 +42,51 @@ uint32_t kind_of(const struct stat *st, bool path_only)
   }
 }
 
-int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint32_t flags)
+static int add(struct handle *h)
 {
-  if (num >= H_NONE || HANDLE_INDEX(num) >= SESSION_HANDLES)
-    return -EMFILE;
-  struct handle *h = calloc(1, sizeof *h);
-  if (!h)
-    return -ENOMEM;
-  *h = (struct handle){.num = (uint32_t)num, .fd = fd, .kind = kind, .refs = 1, .dev = st->st_dev, .ino = st->st_ino};
-  h->access = flags & O_PATH ? O_PATH : flags & O_ACCMODE;
   pthread_mutex_lock(&T.lock);
-  struct handle **at = &T.at[HANDLE_INDEX(num)];
+  struct handle **at = &T.at[HANDLE_INDEX(h->num)];
   bool taken = *at;
   if (!taken)
     *at = h;
-  if (HANDLE_INDEX(num) >= T.high)
-    T.high = (unsigned)HANDLE_INDEX(num) + 1;
+  if (HANDLE_INDEX(h->num) >= T.high)
+    T.high = (unsigned)HANDLE_INDEX(h->num) + 1;
   pthread_mutex_unlock(&T.lock);
   if (taken)
     free(h);
   return taken ? -EBADF : 0;
+}
+
+static struct handle *handle_new(uint64_t num, int fd, uint32_t kind, const struct stat *st)
+{
+  struct handle *h = calloc(1, sizeof *h);
+  if (h)
+    *h = (struct handle){.num = (uint32_t)num, .fd = fd, .kind = kind, .refs = 1, .dev = st->st_dev, .ino = st->st_ino};
+  return h;
+}
+
+static bool bad_number(uint64_t num)
+{
+  return num >= H_NONE || HANDLE_INDEX(num) >= SESSION_HANDLES;
+}
+
+int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint32_t flags)
+{
+  struct handle *h = bad_number(num) ? 0 : handle_new(num, fd, kind, st);
+  if (!h)
+    return bad_number(num) ? -EMFILE : -ENOMEM;
+  h->access = flags & O_PATH ? O_PATH : flags & O_ACCMODE;
+  return add(h);
+}
+
+int handle_add_sock(uint64_t num, int fd, const struct stat *st, struct sock *s)
+{
+  struct handle *h = bad_number(num) ? 0 : handle_new(num, fd, K_SOCKET, st);
+  if (!h)
+    return bad_number(num) ? -EMFILE : -ENOMEM;
+  h->access = O_RDWR;
+  h->sock = s;
+  return add(h);
 }
 
 static void add_fixed(uint32_t num, int fd, bool directory)
@@ -102,6 +127,7 @@ int handle_put(struct handle *h)
     return 0;
   int err = close(h->fd) ? -errno : 0;
   free(h->stream);
+  free(h->sock);
   free(h);
   return err;
 }
@@ -118,6 +144,8 @@ int handle_close(uint64_t num)
   pthread_mutex_unlock(&T.lock);
   if (mine) {
     events_forget(h);
+    if (h->sock)
+      sock_close(h);
     stream_close(h);
     handle_put(h);
   }

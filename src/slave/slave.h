@@ -43,6 +43,7 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- handles.c: open file descriptions, by the master's numbers ---- */
 struct stream;
+struct sock;
 struct handle {
   uint32_t num;
   int fd;
@@ -52,10 +53,13 @@ struct handle {
   uint32_t refs;         /* atomic; the last reference closes fd */
   uint32_t armed;        /* atomic: poll events to be told once */
   struct stream *stream; /* its output; stream.c */
+  struct sock *sock;     /* K_SOCKET: sock.c */
 };
 void handles_start(void);
 /* Takes fd over. 0, or -errno: fd is then still the caller's. */
 int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint32_t flags);
+/* The same of a socket, with what sock.c knows of it (allocated). */
+int handle_add_sock(uint64_t num, int fd, const struct stat *st, struct sock *s);
 struct handle *handle_get(uint64_t num); /* a reference, or 0 */
 int handle_put(struct handle *h);        /* close()'s result if it was the last */
 int handle_close(uint64_t num);
@@ -64,7 +68,7 @@ uint32_t handle_bound(uint64_t dev, uint64_t ino);
 uint32_t kind_of(const struct stat *st, bool path_only);
 static inline bool handle_streams(const struct handle *h)
 {
-  return h->kind == K_STREAM || h->kind == K_TTY || h->kind == K_CHR;
+  return h->kind == K_STREAM || h->kind == K_TTY || h->kind == K_CHR || h->kind == K_SOCKET;
 }
 
 /* ---- out.c: everything that is sent ---- */
@@ -241,6 +245,14 @@ void context_leave(struct taken *t);
 do_fn do_inotify_init, do_inotify_add;
 /* local.c: unix sockets by their paths */
 do_fn do_ubind, do_uconnect;
+/* do_sock.c: calls on sockets */
+do_fn do_socket, do_nbind, do_nconnect, do_listen, do_shutdown, do_sockname, do_getopt, do_setopt, do_credit, do_adopt;
+/* sock.c: what comes on sockets. Nothing more is read; and that writing to it has failed (-errno). */
+void sock_close(struct handle *h);
+void sock_failed(const struct handle *h, int err);
+/* One message with its address in front. 0 or -errno. */
+int sock_send(struct handle *h, const uint8_t *p, uint32_t n);
+bool sock_datagrams(const struct handle *h);
 /* locks.c: record locks, POSIX ones of process context `ctx' and those of descriptions; lk: type, whence, start, len,
    pid. CALL_DEFER: it would have to wait, and may not. */
 long lock_call(uint32_t ctx, struct handle *h, int cmd, bool may_wait, int64_t lk[5]);
@@ -252,6 +264,7 @@ void locks_release(uint32_t ctx, uint64_t dev, uint64_t ino);
 bool stream_post(struct handle *h, const uint8_t *p, uint32_t n);
 long stream_call(struct handle *h, const uint8_t *p, uint32_t n); /* on a worker: after what is queued */
 int stream_drain(struct handle *h);                               /* on a worker: until nothing is queued */
+void stream_shutdown(struct handle *h, int how);                  /* of a socket, behind what is queued */
 void stream_close(struct handle *h);                              /* no more will be posted; nothing is lost */
 /* Waits until all streams have been written out; at most so long, -1: as long as it takes. */
 void streams_flush(int timeout_ms);

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -22,11 +23,13 @@
 
 #define QUEUE_MAX (16u << 20) /* beyond this the master does not keep to the window */
 #define TELL_EVERY (32u << 10)
+#define AGE_SOCKET 2
 
 struct chunk {
   struct chunk *next;
   uint32_t len, done;
-  unsigned age; /* S.age when it was queued */
+  unsigned age; /* S.age when it was queued; AGE_SOCKET */
+  int shut;     /* a socket is to be shut down here: how, and 1 */
   uint8_t bytes[];
 };
 
@@ -44,8 +47,10 @@ struct stream { /* belongs to its handle */
 static struct {
   pthread_mutex_t lock;
   pthread_cond_t moved;
-  uint64_t pending[2]; /* bytes queued in all streams: before streams_mark_old(), and since then */
-  unsigned age;        /* which of them counts now */
+  /* Bytes queued in all streams: before streams_mark_old(), and since then; and in sockets, for whose peers' leisure no
+     command's end waits. */
+  uint64_t pending[3];
+  unsigned age; /* which of them counts now */
   unsigned writing;
 } S = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
@@ -56,6 +61,10 @@ static void tell(struct handle *h, uint64_t written)
 
 static void tell_late(struct handle *h, int err)
 {
+  if (h->kind == K_SOCKET) {
+    sock_failed(h, err);
+    return;
+  }
   out_note(F_LATE, OP_write, err, (uint64_t[]){h->num}, 1);
 }
 
@@ -81,6 +90,13 @@ static long write_some(int fd, const uint8_t *p, uint32_t n)
     else if (errno != EINTR)
       return -errno;
   }
+}
+
+/* That it is not connected any more is nothing to tell: it has been told as the end of the connection. */
+static long shut_now(struct handle *h, int how)
+{
+  shutdown(h->fd, how);
+  return 0;
 }
 
 static void pop(struct stream *s, struct chunk *c)
@@ -110,7 +126,7 @@ static void write_first(struct stream *s)
   s->busy = true;
   S.writing++;
   pthread_mutex_unlock(&S.lock);
-  long r = write_some(s->h->fd, c->bytes + c->done, c->len - c->done);
+  long r = c->shut ? shut_now(s->h, c->shut - 1) : write_some(s->h->fd, c->bytes + c->done, c->len - c->done);
   if (r < 0)
     tell_late(s->h, (int)r);
   pthread_mutex_lock(&S.lock);
@@ -174,7 +190,8 @@ static struct chunk *chunk_new(const uint8_t *p, uint32_t n)
   if (!c)
     return 0;
   *c = (struct chunk){.len = n};
-  memcpy(c->bytes, p, n);
+  if (n)
+    memcpy(c->bytes, p, n);
   return c;
 }
 
@@ -184,7 +201,7 @@ static void append(struct stream *s, struct chunk *c)
   *s->last = c;
   s->last = &c->next;
   s->queued += c->len;
-  c->age = S.age;
+  c->age = s->h->kind == K_SOCKET ? AGE_SOCKET : S.age;
   S.pending[c->age] += c->len;
   pthread_cond_broadcast(&S.moved);
 }
@@ -239,11 +256,44 @@ static void give_up(struct handle *h, struct stream *s, uint32_t n)
   tell(h, written);
 }
 
+/* Datagrams are not waited for: what the kernel has no room for is lost, as on the way. */
+static void post_datagram(struct handle *h, struct stream *s, const uint8_t *p, uint32_t n)
+{
+  int err = sock_send(h, p, n);
+  if (err && err != -EAGAIN)
+    sock_failed(h, err);
+  s->written += n;
+  if (s->written - s->told >= TELL_EVERY)
+    tell(h, s->told = s->written);
+}
+
+void stream_shutdown(struct handle *h, int how)
+{
+  struct stream *s = stream_of(h);
+  struct chunk *c = s ? chunk_new(0, 0) : 0;
+  if (!c)
+    return;
+  c->shut = how + 1;
+  pthread_mutex_lock(&S.lock);
+  bool queued = (s->first || s->busy) && writer_start(s);
+  if (queued)
+    append(s, c);
+  pthread_mutex_unlock(&S.lock);
+  if (queued)
+    return;
+  shut_now(h, how);
+  free(c);
+}
+
 bool stream_post(struct handle *h, const uint8_t *p, uint32_t n)
 {
   struct stream *s = stream_of(h);
   if (!s)
     return false;
+  if (h->kind == K_SOCKET && sock_datagrams(h)) {
+    post_datagram(h, s, p, n);
+    return true;
+  }
   uint32_t done = write_ahead(h, s, p, n);
   if (done < n && !enqueue(s, p + done, n - done))
     give_up(h, s, n - done);
@@ -349,7 +399,7 @@ void streams_flush(int timeout_ms)
   t.tv_sec += timeout_ms < 0 ? 0 : timeout_ms / 1000;
   pthread_mutex_lock(&S.lock);
   int rc = 0;
-  while ((S.pending[0] + S.pending[1] || S.writing) && !rc)
+  while ((S.pending[0] + S.pending[1] + S.pending[AGE_SOCKET] || S.writing) && !rc)
     rc = timeout_ms < 0 ? pthread_cond_wait(&S.moved, &S.lock) : pthread_cond_timedwait(&S.moved, &S.lock, &t);
   pthread_mutex_unlock(&S.lock);
 }

@@ -1,0 +1,388 @@
+/*
+ * Sockets of this machine for programs of the session: calls on them, and a thread that reads what comes.
+ *
+ * Bytes are pushed to the master as far as its credit goes, so that no read has to ask; connections are accepted ahead
+ * in the same way. What programs send is written by stream.c. Every socket is O_NONBLOCK here.
+ *
+ * Owns what is known of a socket beside its handle, the thread and its epoll. The lock guards those; it is not held
+ * while something is sent. Must never: block anywhere but in epoll_wait and in sending, or send more than the credit.
+ */
+#include "slave/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define CHUNK (64u << 10)
+#define EVENTS 64
+#define DATAGRAMS_MAX 16 /* of one socket in a turn */
+
+struct waiting { /* accepted, and not yet the master's */
+  struct waiting *next;
+  uint64_t token;
+  int fd;
+};
+
+struct sock { /* belongs to its handle; the lock guards it */
+  int type;
+  bool listening, connecting, ended /* nothing more is read */, watched;
+  uint64_t sent, limit; /* bytes, or connections */
+  struct waiting *waiting;
+};
+
+static struct {
+  pthread_mutex_t lock;
+  int epoll; /* 0: no thread yet */
+  uint64_t token;
+} N = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- telling ---- */
+
+static void tell(uint32_t num, enum sock_event event, uint64_t value, const void *data, uint32_t n)
+{
+  static __thread uint8_t body[28 + CHUNK + sizeof(struct wire_dgram)];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, num);
+  put_u64(&w, event);
+  put_u64(&w, value);
+  put_blob(&w, data, n);
+  out_send(&(struct frame){.type = F_SOCK}, body, (uint32_t)(w.at - body), 0);
+}
+
+void sock_failed(const struct handle *h, int err)
+{
+  tell(h->num, SOCK_FAILED, (uint64_t)-err, 0, 0);
+}
+
+/* ---- addresses ---- */
+
+/* The wire's family is little-endian, all else is the network's own. */
+void addr_to_wire(struct wire_dgram *to, const struct sockaddr_storage *a, socklen_t n)
+{
+  struct wbuf w = {to->addr, to->addr + sizeof to->addr, false};
+  memset(to, 0, sizeof *to);
+  if (n < 2 || n > sizeof to->addr)
+    return;
+  memcpy(to->addr, a, n);
+  put_u16(&w, a->ss_family);
+  to->len = n;
+}
+
+socklen_t addr_from_wire(struct sockaddr_storage *to, const uint8_t *p, uint32_t n)
+{
+  struct rbuf r = {p, p + n, false};
+  memset(to, 0, sizeof *to);
+  if (n < 2 || n > SOCK_ADDR_MAX)
+    return 0;
+  memcpy(to, p, n);
+  to->ss_family = get_u16(&r);
+  return n;
+}
+
+/* ---- watching ---- */
+
+/* With the lock held. What is wanted of a socket now; nothing: it is not looked at, or its end would be told for ever.
+ */
+static uint32_t wants(const struct sock *s)
+{
+  if (s->connecting)
+    return EPOLLOUT;
+  if (s->ended || s->sent >= s->limit)
+    return 0;
+  return EPOLLIN;
+}
+
+static void watch(struct handle *h)
+{
+  struct sock *s = h->sock;
+  struct epoll_event e = {.events = wants(s), .data.u64 = h->num};
+  if (e.events)
+    epoll_ctl(N.epoll, s->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, h->fd, &e);
+  else if (s->watched)
+    epoll_ctl(N.epoll, EPOLL_CTL_DEL, h->fd, &e);
+  s->watched = e.events;
+}
+
+static void watch_again(struct handle *h)
+{
+  pthread_mutex_lock(&N.lock);
+  watch(h);
+  pthread_mutex_unlock(&N.lock);
+}
+
+/* ---- what comes ---- */
+
+static void end_reading(struct handle *h, enum sock_event event, int err)
+{
+  pthread_mutex_lock(&N.lock);
+  h->sock->ended = true;
+  watch(h);
+  pthread_mutex_unlock(&N.lock);
+  tell(h->num, event, (uint64_t)err, 0, 0);
+}
+
+static bool nothing_yet(void)
+{
+  return errno == EAGAIN || errno == EINTR;
+}
+
+/* So much more may be sent now; it counts as sent. */
+static uint32_t credit_take(struct sock *s, uint32_t want)
+{
+  pthread_mutex_lock(&N.lock);
+  uint64_t left = s->limit > s->sent ? s->limit - s->sent : 0;
+  uint32_t n = left < want ? (uint32_t)left : want;
+  s->sent += n;
+  pthread_mutex_unlock(&N.lock);
+  return n;
+}
+
+static void credit_return(struct sock *s, uint32_t n)
+{
+  pthread_mutex_lock(&N.lock);
+  s->sent -= n;
+  pthread_mutex_unlock(&N.lock);
+}
+
+static void read_bytes(struct handle *h)
+{
+  uint8_t buf[CHUNK];
+  uint32_t room = credit_take(h->sock, sizeof buf);
+  if (!room)
+    return;
+  ssize_t n = recv(h->fd, buf, room, MSG_DONTWAIT);
+  int err = errno;
+  credit_return(h->sock, room - (n > 0 ? (uint32_t)n : 0));
+  errno = err;
+  if (n > 0)
+    tell(h->num, SOCK_DATA, 0, buf, (uint32_t)n);
+  else if (!n)
+    end_reading(h, SOCK_EOF, 0);
+  else if (!nothing_yet())
+    end_reading(h, SOCK_FAILED, err);
+}
+
+/* An error of a datagram socket is one message's that was sent before: more may come. */
+static void read_datagrams(struct handle *h)
+{
+  static uint8_t buf[sizeof(struct wire_dgram) + CHUNK];
+  for (int i = 0; i < DATAGRAMS_MAX; i++) {
+    struct wire_dgram from;
+    struct sockaddr_storage a;
+    socklen_t len = sizeof a;
+    ssize_t n = recvfrom(h->fd, buf + sizeof from, CHUNK, MSG_DONTWAIT, (struct sockaddr *)&a, &len);
+    if (n < 0 && !nothing_yet())
+      tell(h->num, SOCK_FAILED, (uint64_t)errno, 0, 0);
+    if (n < 0)
+      return;
+    addr_to_wire(&from, &a, len);
+    dgram_put(buf, &from);
+    if (credit_take(h->sock, (uint32_t)n + 1))
+      tell(h->num, SOCK_DATA, 0, buf, (uint32_t)(sizeof from + (size_t)n));
+  }
+}
+
+static void finish_connect(struct handle *h)
+{
+  int err = 0;
+  socklen_t n = sizeof err;
+  getsockopt(h->fd, SOL_SOCKET, SO_ERROR, &err, &n);
+  pthread_mutex_lock(&N.lock);
+  h->sock->connecting = false;
+  h->sock->ended = err;
+  watch(h);
+  pthread_mutex_unlock(&N.lock);
+  tell(h->num, SOCK_CONNECTED, (uint64_t)err, 0, 0);
+}
+
+static bool keep_waiting(struct sock *s, uint64_t *token, int fd)
+{
+  struct waiting *w = malloc(sizeof *w);
+  if (!w)
+    return false;
+  pthread_mutex_lock(&N.lock);
+  *token = ++N.token;
+  *w = (struct waiting){s->waiting, *token, fd};
+  s->waiting = w;
+  s->sent++;
+  pthread_mutex_unlock(&N.lock);
+  return true;
+}
+
+static void accept_one(struct handle *h)
+{
+  struct sockaddr_storage a, own;
+  struct wire_dgram name;
+  uint8_t names[2 * sizeof name];
+  socklen_t n = sizeof a, m = sizeof own;
+  uint64_t token;
+  int fd = accept4(h->fd, (struct sockaddr *)&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0)
+    return; /* it has gone again, or there is no descriptor for it now: the kernel keeps it */
+  addr_to_wire(&name, &a, n);
+  dgram_put(names, &name);
+  if (getsockname(fd, (struct sockaddr *)&own, &m))
+    m = 0;
+  addr_to_wire(&name, &own, m);
+  dgram_put(names + sizeof name, &name);
+  if (keep_waiting(h->sock, &token, fd))
+    tell(h->num, SOCK_CONNECTION, token, names, sizeof names);
+  else
+    close(fd);
+}
+
+static void handle_event(uint32_t num)
+{
+  struct handle *h = handle_get(num);
+  if (!h)
+    return;
+  struct sock *s = h->sock;
+  if (s->connecting)
+    finish_connect(h);
+  else if (s->listening)
+    accept_one(h);
+  else if (s->type == SOCK_STREAM)
+    read_bytes(h);
+  else
+    read_datagrams(h);
+  watch_again(h);
+  handle_put(h);
+}
+
+static void *run(void *arg)
+{
+  struct epoll_event e[EVENTS];
+  for (;;) {
+    int n = epoll_wait(N.epoll, e, EVENTS, -1);
+    for (int i = 0; i < n; i++)
+      handle_event((uint32_t)e[i].data.u64);
+  }
+  return arg;
+}
+
+/* Main thread. 0 or -errno */
+static int start(void)
+{
+  if (N.epoll)
+    return 0;
+  N.epoll = epoll_create1(EPOLL_CLOEXEC);
+  int err = N.epoll < 0 ? -errno : thread_start(run, 0);
+  if (err && N.epoll > 0)
+    close(N.epoll);
+  if (err)
+    N.epoll = 0;
+  return err;
+}
+
+/* ---- making and ending ---- */
+
+int sock_add(uint64_t num, int fd, int type, bool reads)
+{
+  struct stat st;
+  int err = fstat(fd, &st) ? -errno : start();
+  struct sock *s = err ? 0 : calloc(1, sizeof *s);
+  if (!s)
+    return err ? err : -ENOMEM;
+  *s = (struct sock){.type = type, .limit = SOCK_WINDOW, .ended = !reads};
+  err = handle_add_sock(num, fd, &st, s);
+  if (err)
+    free(s);
+  struct handle *h = err ? 0 : handle_get(num);
+  if (h) {
+    watch_again(h);
+    handle_put(h);
+  }
+  return err;
+}
+
+void sock_close(struct handle *h)
+{
+  struct waiting *w = 0;
+  pthread_mutex_lock(&N.lock);
+  struct sock *s = h->sock;
+  if (s) {
+    s->ended = true;
+    s->connecting = false;
+    watch(h);
+    w = s->waiting;
+    s->waiting = 0;
+  }
+  pthread_mutex_unlock(&N.lock);
+  while (w) {
+    struct waiting *next = w->next;
+    close(w->fd);
+    free(w);
+    w = next;
+  }
+}
+
+void sock_connecting(struct handle *h, bool now)
+{
+  pthread_mutex_lock(&N.lock);
+  h->sock->connecting = !now;
+  h->sock->ended = false;
+  watch(h);
+  pthread_mutex_unlock(&N.lock);
+}
+
+void sock_listening(struct handle *h, uint32_t backlog)
+{
+  pthread_mutex_lock(&N.lock);
+  if (!h->sock->listening)
+    h->sock->limit = h->sock->sent + (backlog < 1 ? 1 : backlog < SOCK_BACKLOG ? backlog : SOCK_BACKLOG);
+  h->sock->listening = true;
+  h->sock->ended = false;
+  watch(h);
+  pthread_mutex_unlock(&N.lock);
+}
+
+void sock_credit(struct handle *h, uint64_t n)
+{
+  pthread_mutex_lock(&N.lock);
+  struct sock *s = h->sock;
+  if (s->listening)
+    s->limit += n < SOCK_BACKLOG ? n : SOCK_BACKLOG;
+  else if (n > s->limit)
+    s->limit = n;
+  watch(h);
+  pthread_mutex_unlock(&N.lock);
+}
+
+bool sock_datagrams(const struct handle *h)
+{
+  return h->sock->type != SOCK_STREAM;
+}
+
+int sock_send(struct handle *h, const uint8_t *p, uint32_t n)
+{
+  struct wire_dgram to;
+  struct sockaddr_storage a;
+  if (n < sizeof to)
+    return -EPROTO;
+  dgram_get(&to, p);
+  if (to.len > sizeof to.addr)
+    return -EPROTO;
+  socklen_t len = addr_from_wire(&a, to.addr, to.len);
+  struct sockaddr *at = len ? (struct sockaddr *)&a : 0;
+  return sendto(h->fd, p + sizeof to, n - sizeof to, MSG_DONTWAIT | MSG_NOSIGNAL, at, len) < 0 ? -errno : 0;
+}
+
+int sock_take_waiting(struct handle *h, uint64_t token)
+{
+  int fd = -1;
+  pthread_mutex_lock(&N.lock);
+  for (struct waiting **at = &h->sock->waiting, *w; (w = *at); at = &w->next)
+    if (w->token == token) {
+      fd = w->fd;
+      *at = w->next;
+      free(w);
+      break;
+    }
+  pthread_mutex_unlock(&N.lock);
+  return fd;
+}
