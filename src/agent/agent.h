@@ -65,6 +65,7 @@ struct proc {
   struct handle root;    /* ROOT_REMOTE: the root directory, AFD_ROOT its placeholder ... */
   char *root_path;       /* ... and its path on the slave (4096 bytes, shared by all that inherit it) */
   uint8_t rooted;        /* enum rooted */
+  uint8_t own_uts;       /* ns.c, enum own_uts: host names are the master's kernel's */
   bool own_ids;          /* creds.c: `ids' are not the session's */
   struct ids ids;
   char *exe;             /* 4096 bytes: what /proc/self/exe says */

@@ -75,6 +75,7 @@ static void session_ids(struct ids *i)
 
 void creds_start(struct proc *p, const struct carry *k)
 {
+  p->own_uts = (uint8_t)k->own_uts;
   p->own_ids = k->own_ids;
   if (!k->own_ids)
     session_ids(&p->ids);
@@ -87,6 +88,7 @@ void creds_start(struct proc *p, const struct carry *k)
 
 void creds_carry(const struct proc *p, struct carry *k)
 {
+  k->own_uts = p->own_uts;
   k->own_ids = p->own_ids;
   k->ids = p->ids;
 }

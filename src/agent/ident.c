@@ -1,6 +1,7 @@
 /* Where the program is, and its limits and settings: host name, prctl, rlimits. Answered from the session's facts. */
 #include <linux/capability.h>
 
+#include "agent/call.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
@@ -22,13 +23,33 @@ long a_uname(struct call *c)
   long r = sys1(SYS_uname, &u);
   if (r)
     return r;
-  if (!standalone()) {
+  if (!standalone() && !c->p->own_uts) {
     c->where = N_MEMORY;
     memcpy(u.nodename, session->facts.hostname, sizeof u.nodename);
     memcpy(u.domainname, session->facts.domain, sizeof u.domainname);
     u.nodename[64] = u.domainname[64] = 0;
   }
   return copy_out((void *)c->a[0], &u, sizeof u) ? -EFAULT : 0;
+}
+
+/* sethostname, setdomainname: the slave's, and what the session remembers of it. */
+long a_hostname(struct call *c)
+{
+  struct facts *f = &session->facts;
+  char name[sizeof f->hostname] = "";
+  if (standalone() || c->p->own_uts)
+    return a_local(c);
+  if (c->p->ids.euid)
+    return -EPERM;
+  if ((int)c->a[1] < 0 || (int)c->a[1] >= (int)sizeof name)
+    return -EINVAL;
+  c->a[1] = (unsigned)c->a[1];
+  if (copy_in(name, (void *)c->a[0], c->a[1]))
+    return -EFAULT;
+  long r = remote_row(c, c->row, c->a, 0);
+  if (!r)
+    memcpy(c->nr == SYS_sethostname ? f->hostname : f->domain, name, sizeof name);
+  return r;
 }
 
 /* %gs belongs to the agent. */

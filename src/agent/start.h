@@ -80,6 +80,8 @@ struct proc_entry *proc_of_pid(int pid);              /* of a process of the ses
 
 /* ns.c: 0, or -EPERM: namespaces (CLONE_NEW...) that a process of a session cannot have of its own */
 long ns_allowed(uint64_t flags);
+enum own_uts { UTS_SESSION, UTS_OWN, UTS_NEW /* not yet entered */ };
+void uts_entered(struct proc *p); /* it has a namespace of its own for host names */
 
 /* time.c */
 void time_start(unsigned long vdso);

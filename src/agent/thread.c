@@ -201,6 +201,8 @@ static long clone_memory(struct call *c, struct clone_args_k *k, size_t size, bo
   } else {
     gate_forked();
     forked(c->t);
+    if (k->flags & CLONE_NEWUTS)
+      uts_entered(c->p);
     if (stack)
       c->regs->rsp = stack;
   }
@@ -218,6 +220,8 @@ void child_main(struct thread *t)
     p->pid = t->tid;
     call_bind(p);
     creds_born(p);
+    if (p->own_uts == UTS_NEW)
+      uts_entered(p);
   }
   signals_restore(t);
   leave();
@@ -234,6 +238,8 @@ static struct thread *child_new(struct call *c, const struct clone_args_k *k)
     __atomic_fetch_add(&p->refs, 1, __ATOMIC_RELAXED);
   else
     p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED), p->lender = c->p->pid;
+  if (k->flags & CLONE_NEWUTS)
+    p->own_uts = UTS_NEW;
   t->new_process = !same;
   t->lent = !same && (k->flags & CLONE_VFORK);
   t->sigmask = parent->sigmask;

@@ -236,6 +236,7 @@ struct carry {
   uint32_t umask;
   uint32_t rooted;       /* enum rooted */
   uint32_t root_handle;
+  uint32_t own_uts;      /* 1: a namespace of its own for host names */
   uint32_t own_ids;      /* 1: `ids' are not the session's */
   struct ids ids;
   uint32_t nfilters;     /* the program's own system call filters, that many messages more */
