@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -462,7 +463,7 @@ static int guard(pid_t fslave, pid_t nexec, int signals, int life)
   }
 }
 
-static void guard_fslave(const struct options *o, int sock, int control, int status, int signals, int life)
+static void guard_fslave(const struct options *o, int sock, int control, int status, int signals, int life, pid_t *told)
 {
   pid_t nexec = getppid(), self = getpid(), fslave = fork();
   if (!fslave) {
@@ -473,6 +474,7 @@ static void guard_fslave(const struct options *o, int sock, int control, int sta
   }
   if (fslave < 0)
     fail(FAILED, "cannot fork: %s", strerror(errno));
+  *told = fslave;
   close(sock);
   close(control);
   close(status);
@@ -481,6 +483,7 @@ static void guard_fslave(const struct options *o, int sock, int control, int sta
 
 struct front {
   pid_t guard;
+  const pid_t *fslave; /* the guard's child */
   int signals, control, status;
 };
 
@@ -503,6 +506,18 @@ static bool is_pending(int sig)
 {
   sigset_t set;
   return !sigpending(&set) && sigismember(&set, sig);
+}
+
+/* The guard's word may come late, when all have been continued. */
+static bool is_stopped(pid_t pid)
+{
+  char path[32], text[256] = "";
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+  const char *state = n > 0 ? strrchr(text, ')') : 0;
+  close(fd);
+  return state && state[1] && state[2] == 'T';
 }
 
 /* As the terminal stops a program. Where nobody could continue us the kernel does not stop us, and all go on. */
@@ -531,7 +546,7 @@ static void take_signal(const struct front *f, const struct signalfd_siginfo *si
   case SIGTTOU:
     break;
   case SIGTTIN:
-    if (si->ssi_pid == (uint32_t)f->guard)
+    if (si->ssi_pid == (uint32_t)f->guard && is_stopped(*f->fslave))
       stop(f);
     break;
   case SIGCONT:
@@ -588,8 +603,9 @@ static int run(const struct options *o, int sock)
 {
   terminal_begin(o->terminal);
   int control[2], status[2], life[2], signals = block_signals();
-  if (signals < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) || pipe2(status, O_CLOEXEC) ||
-      pipe2(life, O_CLOEXEC))
+  pid_t *fslave = mmap(0, sizeof *fslave, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (fslave == MAP_FAILED || signals < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) ||
+      pipe2(status, O_CLOEXEC) || pipe2(life, O_CLOEXEC))
     fail(FAILED, "no descriptors: %s", strerror(errno));
   terminal_raw();
   pid_t child = fork();
@@ -599,12 +615,12 @@ static int run(const struct options *o, int sock)
     close(life[1]);
     close(control[0]);
     close(status[0]);
-    guard_fslave(o, sock, control[1], status[1], signals, life[0]);
+    guard_fslave(o, sock, control[1], status[1], signals, life[0], fslave);
   }
   close(sock);
   close(control[1]);
   close(status[1]);
-  int result = wait_status(&(struct front){child, signals, control[0], status[0]});
+  int result = wait_status(&(struct front){child, fslave, signals, control[0], status[0]});
   terminal_restore(false);
   if (write(life[1], "", 1) < 0)
     log_more("the session has ended altogether");

@@ -7,6 +7,7 @@
  * told, since others read it then; or have more under way than the master lets it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ static struct {
   uint32_t at, n;
   uint64_t taken, shown;  /* bytes read so far, and given to the program's terminal */
   bool ended, gone, over; /* no more will come; since the terminal has gone; nobody wants any */
+  int from;               /* what is read */
   int stop;
   pthread_mutex_t reading; /* held while the terminal is read */
 } T = {.escape = -1,
@@ -164,15 +166,26 @@ static uint32_t wait_room(void)
   return room < PIECE ? room : PIECE;
 }
 
-/* Nobody else reads it as long as `stop' is silent, so that what can be read now can still be read then. */
+/* Others who share standard input must not see it change; a description of our own never keeps us waiting. */
+static void open_input(void)
+{
+  struct stat st;
+  T.from = STDIN_FILENO;
+  T.terminal = isatty(STDIN_FILENO);
+  if (!T.terminal && (fstat(STDIN_FILENO, &st) || !S_ISFIFO(st.st_mode)))
+    return;
+  int own = open("/proc/self/fd/0", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  T.from = own < 0 ? STDIN_FILENO : own;
+}
+
 static ssize_t read_typed(uint8_t *p, uint32_t room)
 {
-  struct pollfd f[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = T.stop, .events = POLLIN}};
+  struct pollfd f[2] = {{.fd = T.from, .events = POLLIN}, {.fd = T.stop, .events = POLLIN}};
   ssize_t n;
   if (poll(f, 2, -1) < 0)
     return -EINTR;
   pthread_mutex_lock(&T.reading);
-  n = poll(&f[1], 1, 0) ? -ECANCELED : read(STDIN_FILENO, p, room);
+  n = poll(&f[1], 1, 0) ? -ECANCELED : read(T.from, p, room);
   n = n == -1 ? -errno : n;
   pthread_mutex_unlock(&T.reading);
   return n;
@@ -223,7 +236,7 @@ int terminal_start(void)
   T.stop = eventfd(0, EFD_CLOEXEC);
   if (T.stop < 0)
     return -errno;
-  T.terminal = isatty(STDIN_FILENO);
+  open_input();
   T.escape = T.terminal ? T.escape : -1;
   int err = thread_start(sender, 0);
   return err ? err : thread_start(reader, 0);

@@ -73,6 +73,8 @@ static void *work(void *arg)
   return 0;
 }
 
+/* What the terminal does to a process in the background it does to this one: with the signals blocked, reading would be
+   an error. */
 int thread_start(void *(*run)(void *), void *arg)
 {
   pthread_t t;
@@ -82,6 +84,8 @@ int thread_start(void *(*run)(void *), void *arg)
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attr, STACK_SIZE);
   sigfillset(&all);
+  sigdelset(&all, SIGTTIN);
+  sigdelset(&all, SIGTTOU);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   int err = pthread_create(&t, &attr, run, arg);
   pthread_sigmask(SIG_SETMASK, &old, 0);
