@@ -37,6 +37,9 @@
 #define LINUX_O_LARGEFILE 0100000u
 /* What F_GETFL tells of the flags that open was given. */
 #define LINUX_O_SHOWN (LINUX_O_ACCMODE | LINUX_O_APPEND | 04000u | 010000u | 04010000u | 0400000u | 01000000u)
+#define STATX_IMMUTABLE 0x10u
+#define STATX_APPEND 0x20u
+#define STATX_MOUNT_ROOT 0x2000u
 #define LINUX_AT_NOFOLLOW 0x100u
 #define LINUX_AT_REMOVEDIR 0x200u
 #define LINUX_RENAME_NOREPLACE 1u
@@ -47,10 +50,11 @@ struct call {
   uint16_t op;
   uint32_t handle; /* of the file that it makes or changes; H_NONE: it is named by path only */
   uint64_t seq;
-  struct made *in;          /* where it changes a name; 0: nowhere */
-  struct made *dir;         /* that it makes */
-  struct made_entry *entry; /* that it makes */
-  char *path;               /* for people */
+  struct made *in;             /* where it changes a name; 0: nowhere */
+  struct made *dir;            /* that it makes */
+  struct made_entry *entry;    /* that it makes */
+  uint64_t from_dev, from_ino; /* the directory of somebody else's from which it removes; 0: none */
+  char *path;                  /* for people */
   uint32_t next_free;
 };
 
@@ -264,7 +268,7 @@ static struct call *send_named(struct hub *h, const struct message *m, uint8_t f
                                struct made *in)
 {
   struct call *c = send_on(h, m, flags, path_for_people(h, p->base, (const uint8_t *)p->text, p->n));
-  if (c) {
+  if (c && in) {
     c->in = in;
     made_hold(in);
   }
@@ -388,6 +392,72 @@ static bool open_file(struct hub *h, const struct message *m)
   return make_file(h, m, &p, &at, flags, handle);
 }
 
+/* ---- removing what others have made ---- */
+
+static bool mount_writable(const struct hub *h, uint64_t mount)
+{
+  for (unsigned i = 0; i < h->nwritable && i < sizeof h->writable / sizeof *h->writable; i++)
+    if (h->writable[i] == mount)
+      return true;
+  return false;
+}
+
+static bool fixed(const struct wire_attr *a)
+{
+  return a->attributes & (STATX_IMMUTABLE | STATX_APPEND | STATX_MOUNT_ROOT);
+}
+
+/* Whether its user may remove what is in that directory; found out once for each time that its names come to be known,
+ * since a change of its own attributes makes them unknown. */
+static bool may_empty(struct hub *h, struct file *f)
+{
+  struct wire_attr self;
+  bool full;
+  uint32_t instance = names_self(h, f->dev, f->ino, &self, &full);
+  if (instance && instance == f->names_instance)
+    return f->mount;
+  f->mount = 0;
+  f->names_instance = full ? instance : 0;
+  uint32_t euid = h->s->facts.euid;
+  bool owner = full && (euid == 0 || (self.uid == euid && (self.mode & OWNER_USES) == OWNER_USES));
+  if (owner && !(self.attributes & (STATX_IMMUTABLE | STATX_APPEND)))
+    f->mount = self.mnt_id;
+  f->sticky = full && self.mode & 01000 && euid && self.uid != euid;
+  return f->mount;
+}
+
+/*
+ * As `rm -r' does it: a name of a directory that the program has open for reading and that is watched. That it is there
+ * is known; whoever else removes it meanwhile, or puts something into a directory that is empty, makes this a late
+ * failure.
+ */
+static bool remove_listed(struct hub *h, const struct message *m, const struct path *p, uint64_t flags)
+{
+  struct wire_attr a;
+  struct file *f = file_at(h, p->base);
+  bool plain = p->n && p->n <= NAME_LEN_MAX && !memchr(p->text, '/', p->n) && !is_dots(p->text, p->n);
+  if (!plain || !f || !f->known || f->kind != K_DIR || HANDLE_INDEX(p->base) < H_FIRST || !may_empty(h, f))
+    return false;
+  if (!mount_writable(h, f->mount) || !names_entry(h, f->dev, f->ino, p->text, p->n, &a))
+    return false;
+  bool dir = (a.mode & TYPE_MASK) == TYPE_DIR;
+  if (fixed(&a) || a.dev != f->dev || dir != (flags != 0) || (f->sticky && a.uid != h->s->facts.euid))
+    return false;
+  if (dir && !names_empty(h, a.dev, a.ino))
+    return false;
+  struct call *c = send_named(h, m, FF_OWN, p, 0);
+  if (!c)
+    return false;
+  c->from_dev = f->dev;
+  c->from_ino = f->ino;
+  file_touched(h, a.dev, a.ino, c->seq);
+  file_touched(h, f->dev, f->ino, c->seq);
+  names_removed(h, f->dev, f->ino, p->text, p->n, c->seq);
+  if (dir)
+    names_void(h, a.dev, a.ino);
+  return answer(h, m, 0, FF_POSTED);
+}
+
 /* ---- removing, renaming, linking ---- */
 
 static bool remove_name(struct hub *h, const struct message *m)
@@ -396,8 +466,10 @@ static bool remove_name(struct hub *h, const struct message *m)
   struct path p = get_path(&r);
   struct named at;
   uint64_t flags = get_u64(&r);
-  if (flags & ~(uint64_t)LINUX_AT_REMOVEDIR || !find(h, &p, &at))
+  if (flags & ~(uint64_t)LINUX_AT_REMOVEDIR)
     return false;
+  if (!find(h, &p, &at))
+    return remove_listed(h, m, &p, flags);
   if (!at.e)
     return known(h, m, -ENOENT);
   bool dir = at.e->type == TYPE_DIR;
@@ -676,6 +748,9 @@ static void dir_made(struct hub *h, struct made *d, const struct frame *f, const
 void ahead_waited(struct hub *h, const struct pending *c, const struct frame *f, const uint8_t *body, uint32_t n)
 {
   struct wire_attr a;
+  struct file *from = c->op == OP_unlinkat && f->result >= 0 ? file_at(h, c->subject) : 0;
+  if (from && from->mount && !mount_writable(h, from->mount))
+    h->writable[h->nwritable++ % (sizeof h->writable / sizeof *h->writable)] = from->mount;
   if (c->op != OP_mkdirat || f->result < 0 || f->flags & FF_REDIRECT || !get_made(body, n, &a))
     return;
   struct made *d = made_new(0);
@@ -714,6 +789,8 @@ static void failed(struct hub *h, struct call *c, int err)
     made_remove(c->entry);
   if (c->in && !c->in->gone)
     made_forget(c->in);
+  if (c->from_ino)
+    names_void(h, c->from_dev, c->from_ino);
 }
 
 int ahead_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
@@ -737,7 +814,8 @@ void ahead_changed(uint64_t dev, uint64_t ino)
     made_forget(d);
 }
 
-void ahead_changed_all(void)
+void ahead_changed_all(struct hub *h)
 {
   made_forget_all();
+  h->nwritable = 0;
 }

@@ -19,6 +19,6 @@ int ahead_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint3
 bool ahead_done(uint64_t seq);
 /* Somebody else has changed that directory; or any may have been. */
 void ahead_changed(uint64_t dev, uint64_t ino);
-void ahead_changed_all(void);
+void ahead_changed_all(struct hub *h); /* and mounts */
 
 #endif

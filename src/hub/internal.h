@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "hub/hub.h"
+#include "proto/names.h"
 #include "proto/codec.h"
 #include "proto/table.h"
 
@@ -64,6 +65,9 @@ struct file {
   bool marked;              /* a program has told the place of a close of it */
   bool had_late, told_late; /* a posted call on it failed; the program has been told */
   bool mine;                /* this session has made it */
+  uint32_t names_instance;  /* directories: of what is known of its names, when this was found out: */
+  uint64_t mount;           /* 0: entries may not be removed, or that is not known */
+  bool sticky;              /* only one's own */
   int unborn;               /* -errno: it was to be opened ahead of the reply, and could not be */
   uint32_t kind, flags;
   uint64_t dev, ino;
@@ -166,6 +170,9 @@ struct hub {
   struct store *stores, *stores_by_file[STORE_BUCKETS];
   struct flush *flushes;
   uint32_t name_victim, name_instances; /* names.c */
+  uint32_t name_live[NAME_DIRS];        /* entries of that directory that are not known to be absent */
+  uint64_t writable[4];                 /* mounts on which this session has changed something */
+  unsigned nwritable;
   uint64_t tick;                        /* now_ms() of the next */
 
   struct pty pty;
@@ -338,6 +345,16 @@ void stores_tick(struct hub *h);
 int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -EPROTO */
 /* A directory in another one, by what is known: its identity, and true. */
 bool names_child_dir(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t id[2]);
+/* What is known of a directory itself: an instance of what is known of its names, 0: nothing. */
+uint32_t names_self(struct hub *h, uint64_t dev, uint64_t ino, struct wire_attr *self, bool *full);
+/* A name that is there. */
+bool names_entry(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, struct wire_attr *a);
+/* All names in it are known, and none is there. */
+bool names_empty(struct hub *h, uint64_t dev, uint64_t ino);
+/* It is removed by a call with that number; what it stood for is gone if it was a directory. */
+void names_removed(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq);
+/* Nothing is known of its names any more. */
+void names_void(struct hub *h, uint64_t dev, uint64_t ino);
 /* A name in it is changed by a call with that number; ".": only the directory itself. */
 void names_own(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq);
 

@@ -85,6 +85,7 @@ static struct name_dir *dir_take(struct hub *h, struct names *m, uint64_t dev, u
   d->flags = ND_KNOWN;
   d->instance = ++h->name_instances ? h->name_instances : ++h->name_instances;
   write_end(&d->seq);
+  h->name_live[d - m->dirs] = 0;
   return d;
 }
 
@@ -131,6 +132,8 @@ static struct name_entry *entry_take(struct taking *t, const char *name, uint32_
 
 static void entry_put(struct taking *t, const struct told *o, enum name_state state, uint32_t gen)
 {
+  const struct name_entry *old = entry_find(t->m, t->dir, o->name, o->len);
+  t->h->name_live[t->dir - t->m->dirs] += (state != NS_ABSENT) - (old && old->state != NS_ABSENT);
   struct name_entry *e = entry_take(t, o->name, o->len);
   write_begin(&e->seq);
   e->instance = t->dir->instance;
@@ -249,7 +252,7 @@ static int take_item(struct taking *t, unsigned item, struct rbuf *r)
     t->dir = 0;
     return 0;
   case NI_FLUSH:
-    ahead_changed_all();
+    ahead_changed_all(t->h);
     all_void(t->m);
     t->dir = 0;
     return 0;
@@ -314,17 +317,61 @@ bool names_child_dir(struct hub *h, uint64_t dev, uint64_t ino, const char *name
   return true;
 }
 
-void names_own(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq)
+uint32_t names_self(struct hub *h, uint64_t dev, uint64_t ino, struct wire_attr *self, bool *full)
+{
+  const struct name_dir *d = dir_find(memory(h), dev, ino);
+  *full = d && d->flags & ND_SELF;
+  if (*full)
+    *self = d->self;
+  return d ? d->instance : 0;
+}
+
+bool names_entry(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, struct wire_attr *a)
 {
   struct names *m = memory(h);
-  struct told o = {.name = name, .len = n};
+  const struct name_dir *d = n < NAME_ROOM ? dir_find(m, dev, ino) : 0;
+  const struct name_entry *e = d ? entry_find(m, d, name, n) : 0;
+  if (!e || e->state != NS_THERE)
+    return false;
+  *a = e->attr;
+  return true;
+}
+
+bool names_empty(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  struct names *m = memory(h);
+  const struct name_dir *d = dir_find(m, dev, ino);
+  return d && d->flags & ND_COMPLETE && !h->name_live[d - m->dirs];
+}
+
+void names_void(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  struct name_dir *d = dir_find(memory(h), dev, ino);
+  if (d)
+    dir_set(d, 0, 0);
+}
+
+static void own_change(struct hub *h, uint64_t dev, uint64_t ino, const struct told *o, enum name_state state)
+{
+  struct names *m = memory(h);
   struct taking t = {.h = h, .m = m, .dir = dir_find(m, dev, ino)};
-  h->name_seq[file_gen(dev, ino)] = seq;
   if (!t.dir)
     return;
   if (t.dir->flags & ND_SELF)
     dir_set(t.dir, t.dir->instance, t.dir->flags & ~(uint32_t)ND_SELF);
-  bool entry = n < NAME_ROOM && !(n == 1 && *name == '.');
-  if (entry && (t.dir->flags & ND_COMPLETE || entry_find(m, t.dir, name, n)))
-    entry_put(&t, &o, NS_UNKNOWN, 0);
+  bool entry = o->len < NAME_ROOM && !(o->len == 1 && *o->name == '.');
+  if (entry && (t.dir->flags & ND_COMPLETE || entry_find(m, t.dir, o->name, o->len)))
+    entry_put(&t, o, state, 0);
+}
+
+void names_removed(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq)
+{
+  h->name_seq[file_gen(dev, ino)] = seq;
+  own_change(h, dev, ino, &(struct told){.name = name, .len = n}, NS_ABSENT);
+}
+
+void names_own(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq)
+{
+  h->name_seq[file_gen(dev, ino)] = seq;
+  own_change(h, dev, ino, &(struct told){.name = name, .len = n}, NS_UNKNOWN);
 }
