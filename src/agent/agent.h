@@ -118,6 +118,15 @@ struct thread {
   char *path_buf[4];          /* 4096 bytes each */
   uint8_t *slot_room;         /* where a slot is mapped: kept free, so that a program without memory can still ask */
   uint8_t *msg;               /* MSG_ROOM bytes, the message being built */
+  struct {                    /* io.c: what the slot's reply still holds of a file, until the next question ... */
+    uint32_t handle, gen, len;
+    uint64_t offset;
+    const uint8_t *at;
+  } kept;
+  struct {
+    uint32_t handle;
+    uint64_t end;
+  } last_read;                /* ... and where the last reading ended */
 };
 
 /* One system call under way. Handlers may change a[] before they pass the call on. */

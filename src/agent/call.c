@@ -149,6 +149,7 @@ static void slot_release(struct thread *t)
     __atomic_store_n(&t->slot->owner, 0, __ATOMIC_RELEASE);
     slot_hint(t->slot_index);
   }
+  t->kept.len = 0;
   t->slot = 0; /* what is still mapped there, the next one replaces */
 }
 
@@ -156,6 +157,7 @@ static void slot_release(struct thread *t)
 void call_forked(struct thread *t)
 {
   t->slot = 0;
+  t->kept.len = 0;
 }
 
 void call_thread_end(struct thread *t)
@@ -379,6 +381,13 @@ static long reply(struct req *q)
   return s->result;
 }
 
+static void count_wait(uint16_t op)
+{
+  count(N_WAITED);
+  if (op < WAITS_MAX)
+    __atomic_fetch_add(&session->waits[op], 1, __ATOMIC_RELAXED);
+}
+
 static long ask(struct req *q, bool blocking, int fd)
 {
   if (finish(q))
@@ -386,6 +395,7 @@ static long ask(struct req *q, bool blocking, int fd)
   if (blocking && __atomic_load_n(&q->t->pending, __ATOMIC_RELAXED))
     return -ERESTART_CALL;
   struct slot *s = slot_need(q->t);
+  q->t->kept.len = 0;
   __atomic_store_n(&s->state, SLOT_WAITING, __ATOMIC_RELEASE);
   transmit(q, F_CALL, fd);
   slot_wait(q, blocking);
@@ -393,8 +403,10 @@ static long ask(struct req *q, bool blocking, int fd)
   uint32_t by_hub = q->reply_flags & (FF_POSTED | FF_KNOWN);
   q->t->waited |= !by_hub;
   q->t->posted |= by_hub & FF_POSTED;
-  if (by_hub != FF_KNOWN)
-    count(by_hub ? N_POSTED : N_WAITED);
+  if (!by_hub)
+    count_wait(q->op);
+  else if (by_hub & FF_POSTED)
+    count(N_POSTED);
   return r;
 }
 

@@ -19,6 +19,7 @@
 #define SIGNAL_PIPE 13
 #define SIGNAL_FSIZE 25
 
+#define KEPT_MAX (64u << 10)
 #define LOCKS 1024
 static uint32_t *io_locks; /* a page that is zero again in a fork's child, where nobody is left to unlock */
 
@@ -244,15 +245,48 @@ bool read_is_native(const struct rfile *f)
   return may_read(f->s) && !f->s->offset_remote && contents_here(f->s);
 }
 
+/* Who reads a watched file in order by small pieces gets a larger one, the rest of which stays in the slot. */
+static uint64_t room_for(const struct thread *t, const struct rfile *f, const struct spans *sp, uint64_t off)
+{
+  uint64_t left = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX;
+  bool in_order = t->last_read.handle == f->h.v && t->last_read.end == off;
+  return in_order && left < KEPT_MAX && off != OWN_OFFSET && f->s->kind == K_REG && snap_true(f->s, SNAP_ATTR)
+             ? KEPT_MAX
+             : left;
+}
+
+/* Behind the question: who asks anew forgets what was kept. The counter is as it was before it. */
+static void keep_rest(struct thread *t, const struct rfile *f, uint64_t off, const uint8_t *at, uint32_t n,
+                      uint32_t gen)
+{
+  t->kept.handle = f->h.v;
+  t->kept.gen = gen;
+  t->kept.offset = off;
+  t->kept.at = at;
+  t->kept.len = n;
+}
+
+static bool kept_has(const struct thread *t, const struct rfile *f, uint64_t off)
+{
+  return t->kept.len && t->kept.handle == f->h.v && off >= t->kept.offset && off - t->kept.offset < t->kept.len &&
+         t->kept.gen == f->s->snap_gen && snap_true(f->s, SNAP_ATTR) && !map_shows(f->s);
+}
+
+static long read_kept(const struct thread *t, struct spans *sp, uint64_t off)
+{
+  uint64_t from = off - t->kept.offset, n = t->kept.len - from;
+  return spans_out(sp, t->kept.at + from, n < sp->left ? n : sp->left);
+}
+
 /* One question, at most a frame's worth of bytes. */
 static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64_t off, bool blocking)
 {
   struct req q;
   bool own = off == OWN_OFFSET;
-  uint32_t n;
+  uint32_t n, gen = f->s->snap_gen;
   req_start(&q, c->t, own ? ROW(read) : ROW(pread64));
   req_handle(&q, f->h);
-  uint64_t room = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX;
+  uint64_t room = room_for(c->t, f, sp, off), left = sp->left;
   req_u64(&q, room);
   if (!own)
     req_u64(&q, off);
@@ -261,7 +295,26 @@ static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64
   if (r < 0)
     return r;
   const uint8_t *data = get_blob(&q.r, &n, (uint32_t)room);
-  return data ? spans_out(sp, data, n) : -EIO;
+  if (!data)
+    return -EIO;
+  if (n > left)
+    keep_rest(c->t, f, off, data, n, gen);
+  return spans_out(sp, data, n < left ? n : left);
+}
+
+/* From what is kept, as far as it goes, and by a question. */
+static long read_piece(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
+{
+  long done = 0, r;
+  if (kept_has(c->t, f, off)) {
+    uint64_t want = sp->left < FRAME_DATA_MAX ? sp->left : FRAME_DATA_MAX;
+    c->where = N_MEMORY;
+    done = read_kept(c->t, sp, off);
+    if (done < 0 || (uint64_t)done >= want)
+      return done;
+  }
+  r = read_chunk(c, f, sp, off + (uint64_t)done, false);
+  return r < 0 ? (done ? done : r) : done + r;
 }
 
 static long read_stored(struct call *c, const struct rfile *f, struct spans *sp, uint64_t off)
@@ -281,7 +334,9 @@ static long read_stored(struct call *c, const struct rfile *f, struct spans *sp,
 static long read_part(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
 {
   bool stored = off != OWN_OFFSET && snap_true(f->s, SNAP_ATTR | SNAP_STORE);
-  return stored ? read_stored(c, f, sp, off) : read_chunk(c, f, sp, off, false);
+  return stored              ? read_stored(c, f, sp, off)
+         : off == OWN_OFFSET ? read_chunk(c, f, sp, off, false)
+                             : read_piece(c, f, sp, off);
 }
 
 /* Until the buffer is full or the slave has no more. */
@@ -297,6 +352,8 @@ static long read_chunks(struct call *c, struct rfile *f, struct spans *sp, uint6
     if ((uint64_t)r < want)
       break;
   }
+  c->t->last_read.handle = f->h.v;
+  c->t->last_read.end = off + (uint64_t)done;
   return done;
 }
 

@@ -95,6 +95,19 @@ static void note(const struct proc *p, const struct hstate *s)
     __atomic_fetch_or(&e->locks, 1ul << (file_gen(s->attr.dev, s->attr.ino) & 63), __ATOMIC_ACQ_REL);
 }
 
+/* One that gives a lock up as it stands can neither fail nor be held up: nobody need wait for it. */
+static bool gives_up(const struct rfile *f, int cmd, const struct flock_k *k)
+{
+  return !is_get(cmd) && k->type == F_UNLCK && k->whence == SEEK_SET && k->start >= 0 && k->len >= 0 &&
+         k->start <= INT64_MAX - k->len && k->pid == 0 && f->s->kind == K_REG && !(f->s->flags & O_PATH);
+}
+
+static long give_up(struct call *c, struct req *q)
+{
+  c->where = N_POSTED;
+  return req_post(q, -1);
+}
+
 long locks_fcntl(struct call *c, struct rfile *f, int cmd)
 {
   struct flock_k k, asked;
@@ -118,6 +131,8 @@ long locks_fcntl(struct call *c, struct rfile *f, int cmd)
   req_handle(&q, f->h);
   req_u64(&q, (uint64_t)cmd);
   put_flock(&q, &k);
+  if (gives_up(f, cmd, &k))
+    return give_up(c, &q);
   c->where = N_WAITED;
   r = req_call(&q, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
   if (r < 0 || !is_get(cmd))

@@ -19,6 +19,7 @@
 
 #define STATUS_IOERR 74 /* EX_IOERR of sysexits.h */
 #define LINE_MAX_ 4608
+#define STATS_LINE 80 /* bytes of a figure's line at most */
 
 /* ---- the figures ---- */
 
@@ -46,14 +47,40 @@ static const struct {
     {N_ENOSYS, "calls without a row"},
 };
 
+static const char *name_of(uint16_t op)
+{
+  const struct row *row = row_of_op(op);
+  return row && row->name ? row->name : "matters of the session";
+}
+
+/* The round trips by call, most of them first. */
+static size_t waits_text(const struct hub *h, char *text, size_t room)
+{
+  uint64_t left[WAITS_MAX];
+  size_t n = 0;
+  for (unsigned i = 0; i < WAITS_MAX; i++)
+    left[i] = __atomic_load_n(&h->s->waits[i], __ATOMIC_RELAXED);
+  for (;;) {
+    unsigned most = 0;
+    for (unsigned i = 1; i < WAITS_MAX; i++)
+      most = left[i] > left[most] ? i : most;
+    if (!left[most])
+      return n;
+    n += (size_t)snprintf(text + n, room - n, "%12lu   for %s\n", left[most], name_of((uint16_t)most));
+    left[most] = 0;
+  }
+}
+
 char *stats_text(const struct hub *h, size_t *n)
 {
-  size_t room = 64 * sizeof figures / sizeof figures[0];
+  size_t room = STATS_LINE * (sizeof figures / sizeof figures[0] + WAITS_MAX);
   char *text = malloc(room);
   *n = 0;
   for (unsigned i = 0; text && i < sizeof figures / sizeof figures[0]; i++) {
     unsigned long v = __atomic_load_n(&h->s->counters[figures[i].n], __ATOMIC_RELAXED);
     *n += (size_t)snprintf(text + *n, room - *n, "%12lu %s\n", v, figures[i].text);
+    if (figures[i].n == N_WAITED)
+      *n += waits_text(h, text + *n, room - *n);
   }
   return text;
 }

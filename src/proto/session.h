@@ -63,6 +63,8 @@ enum counter {
   N_COUNT = 32,
 };
 
+#define WAITS_MAX 128
+
 struct facts {
   uint32_t ruid, euid, suid, rgid, egid, sgid;
   uint32_t ngroups, groups[64];
@@ -200,6 +202,7 @@ struct session {
   uint32_t minded;      /* enum minded: who minds when files are closed */
   uint32_t high_handle; /* one above the highest index ever taken, H_FIRST at the start; bounds scans */
   uint64_t counters[N_COUNT];
+  uint64_t waits[WAITS_MAX]; /* round trips, by what was asked: a wire number */
   struct facts facts;
   struct rule rules[SESSION_RULES]; /* longest prefix wins; sorted by length, longest first */
   struct proc_entry procs[SESSION_PROCS];

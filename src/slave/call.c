@@ -355,7 +355,7 @@ static void put_native_statfs(struct call *c, const struct statfs *s)
 static void put_data(struct call *c, uint32_t n)
 {
   put_u32(&c->out, n);
-  c->out.at += n;
+  c->out.at += n - c->promise.lifted;
 }
 
 long call_plain(struct call *c)

@@ -385,6 +385,10 @@ static long read_at(struct call *c, uint64_t offset)
   void *to = (void *)(uintptr_t)c->a[1];
   if (handle_streams(c->h[0]))
     return read_stream(c, offset);
+  if (offset != OWN_OFFSET && !c->worker && c->h[0]->kind == K_REG)
+    c->promise.lifted = lift(fd, offset, c->o_room);
+  if (c->promise.lifted)
+    return c->promise.lifted;
   ssize_t r = offset == OWN_OFFSET ? read(fd, to, c->o_room) : pread(fd, to, c->o_room, (off_t)offset);
   return r < 0 ? -errno : r;
 }

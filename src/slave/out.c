@@ -5,9 +5,11 @@
  * before the watches have been drained, or say anything after the stream has been lost.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -35,6 +37,7 @@ void out_start(int fd, int wake_fd)
 {
   O.fd = fd;
   O.wake = wake_fd;
+  lift_start(fd);
 }
 
 bool out_lost(void)
@@ -59,10 +62,12 @@ static void skip_sent(struct iovec *v, size_t n)
   }
 }
 
-static bool send_all(struct iovec v[2])
+/* More: what follows at once goes into the same packets. */
+static bool send_all(struct iovec v[2], bool more)
 {
   while (v[0].iov_len + v[1].iov_len) {
-    ssize_t n = writev(O.fd, v, 2);
+    struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+    ssize_t n = more ? sendmsg(O.fd, &m, MSG_MORE | MSG_NOSIGNAL) : writev(O.fd, v, 2);
     if (n >= 0)
       skip_sent(v, (size_t)n);
     else if (errno == EAGAIN)
@@ -73,13 +78,34 @@ static bool send_all(struct iovec v[2])
   return true;
 }
 
-/* With the lock held. */
-static bool send_locked(struct frame *f, const void *body, uint32_t n)
+/* Pages that lie in the pipe; where the stream does not take them so, their bytes. */
+static bool send_lifted(uint32_t n)
+{
+  static uint8_t copy[65536];
+  while (n) {
+    ssize_t r = splice(lift_pipe(), 0, O.fd, 0, n, 0);
+    if (r < 0 && errno == EINVAL) {
+      r = read(lift_pipe(), copy, n < sizeof copy ? n : sizeof copy);
+      if (r > 0 && !send_all((struct iovec[2]){{copy, (size_t)r}, {0}}, false))
+        return false;
+    }
+    if (r > 0)
+      n -= (uint32_t)r;
+    else if (r < 0 && errno == EAGAIN)
+      poll(&(struct pollfd){.fd = O.fd, .events = POLLOUT}, 1, -1);
+    else if (!r || errno != EINTR)
+      return lose();
+  }
+  return true;
+}
+
+/* With the lock held. `lifted' bytes of the body's end are in the pipe. */
+static bool send_with(struct frame *f, const void *body, uint32_t n, uint32_t lifted)
 {
   uint8_t head[sizeof *f];
   if (out_lost())
     return false;
-  f->len = (uint32_t)sizeof *f + n;
+  f->len = (uint32_t)sizeof *f + n + lifted;
   f->seq = f->type == F_ACK ? 0 : ++O.seq;
   if (f->type == F_LATE && f->result != -EPIPE) {
     O.late_seq = f->seq;
@@ -89,7 +115,12 @@ static bool send_locked(struct frame *f, const void *body, uint32_t n)
   f->ack = __atomic_load_n(&O.applied, __ATOMIC_ACQUIRE);
   __atomic_store_n(&O.told, f->ack, __ATOMIC_RELEASE);
   frame_put(head, f);
-  return send_all((struct iovec[2]){{head, sizeof head}, {(void *)body, n}});
+  return send_all((struct iovec[2]){{head, sizeof head}, {(void *)body, n}}, lifted) && send_lifted(lifted);
+}
+
+static bool send_locked(struct frame *f, const void *body, uint32_t n)
+{
+  return send_with(f, body, n, 0);
 }
 
 /* More than fit: everything that has been told is withdrawn. */
@@ -178,7 +209,7 @@ bool out_send(struct frame *f, const void *body, uint32_t n, const struct promis
   unknown_locked();
   if (p && p->stamp && !watch_holds(p->stamp))
     f->flags &= (uint8_t) ~(FF_CACHEABLE | (p->contents ? FF_CONTENTS : 0));
-  bool ok = send_locked(f, body, n);
+  bool ok = send_with(f, body, n, p ? p->lifted : 0);
   pthread_mutex_unlock(&O.lock);
   return ok;
 }

@@ -71,12 +71,19 @@ static inline bool handle_streams(const struct handle *h)
   return h->kind == K_STREAM || h->kind == K_TTY || h->kind == K_CHR || h->kind == K_SOCKET;
 }
 
+/* ---- lift.c: large reads without copying; the main thread's ---- */
+void lift_start(int stream);
+/* Puts at most `n' bytes of a regular file into the pipe: how many; 0: it has to be read as usual. */
+uint32_t lift(int fd, uint64_t offset, uint32_t n);
+int lift_pipe(void);
+
 /* ---- out.c: everything that is sent ---- */
 void out_start(int fd, int wake_fd);
 /* What a reply that may be kept depends on; stamp 0: nothing. */
 struct promise {
   uint64_t stamp;
-  bool contents; /* FF_CONTENTS depends on it, too */
+  bool contents;   /* FF_CONTENTS depends on it, too */
+  uint32_t lifted; /* so many bytes of the body, its last ones, lie in lift_pipe() */
 };
 /* Fills in length, seq and ack, and sends. If the promise was broken meanwhile, takes FF_CACHEABLE (and a file's
    FF_CONTENTS) out. False if the stream is lost: nothing more can be said. */
