@@ -116,6 +116,8 @@ long socket_place(struct call *c, struct handle h, bool datagrams, int flags);
 /* The handle of a socket of the slave, H_NONE: it is something else (vft_remote() tells none of them). */
 struct handle vft_socket(struct proc *p, int fd);
 void vft_set_socket(struct proc *p, int fd, struct handle h);
+/* Tells the hub its end of a pair. */
+void stream_placed(struct call *c, struct handle h, int fd);
 /* True while what hstate remembers (SNAP_ATTR, SNAP_CONTENTS) is true. */
 bool snap_true(const struct hstate *s, enum snap what);
 void snap_take(struct hstate *s, const struct req *q, const struct wire_attr *a, uint32_t what);

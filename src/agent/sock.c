@@ -37,7 +37,12 @@ long a_listen(struct call *c)
   struct nsock n;
   if (not_a_socket(c))
     return -ENOTSOCK;
-  return net_of(c, (int)c->a[0], &n) ? net_listen(c, &n) : pass(c);
+  if (net_of(c, (int)c->a[0], &n))
+    return net_listen(c, &n);
+  long r = pass(c);
+  if (!r)
+    unix_listening(c, (int)c->a[0]);
+  return r;
 }
 
 long a_shutdown(struct call *c)
@@ -435,7 +440,7 @@ long a_connect(struct call *c)
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
     return pass(c);
   long r = unix_lead(c, (int)c->a[0], &a);
-  return r < 0 ? r : pass_addr(c, &a, 1);
+  return r ? (r < 0 ? r : 0) : pass_addr(c, &a, 1);
 }
 
 static long net_sendto(struct call *c, struct nsock *n)

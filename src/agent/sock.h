@@ -50,8 +50,12 @@ long net_receive(struct call *c, struct nsock *n, struct msg_k *m, struct addr *
 /* unix.c */
 /* Binds to a name in the file system that is the slave's. 1: it is not, `a' is what the kernel here is to bind to. */
 long unix_bind(struct call *c, struct addr *a);
-/* A name to connect or send to becomes what the kernel here knows it by. 0 or -errno. */
+/* A name to connect or send to becomes what the kernel here knows it by. 0 or -errno; UNIX_JOINED: the socket has been
+   connected to it already. */
+#define UNIX_JOINED 1
 long unix_lead(struct call *c, int fd, struct addr *a);
+/* Others on the slave may connect from now on, if it is bound to a name there. */
+void unix_listening(struct call *c, int fd);
 /* A name of the kernel's becomes what the program knows it by. */
 void unix_show(struct addr *a);
 

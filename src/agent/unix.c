@@ -11,6 +11,7 @@
 
 #define PATH_AT 2 /* in an address, behind the family */
 #define PATH_MAX_HERE 108
+#define SOCK_STREAM 1
 
 /* ---- hidden names ---- */
 
@@ -95,7 +96,7 @@ static long local_name(struct addr *a, const struct at *at)
 }
 
 /* Asks the slave about the path, for a socket of that type. 1: it has turned out to be one of the kernel here. */
-static long ask_name(struct call *c, enum wire_op op, struct at *at, long type, struct handle h, long *result)
+static long ask_name(struct call *c, enum wire_op op, struct at *at, long type, struct handle *h, long *result)
 {
   for (;;) {
     struct req q;
@@ -103,17 +104,17 @@ static long ask_name(struct call *c, enum wire_op op, struct at *at, long type, 
     req_handle(&q, at->base);
     req_str(&q, at->path);
     req_u64(&q, (uint64_t)type);
-    req_handle(&q, h);
+    req_handle(&q, *h);
     c->where = N_WAITED;
-    *result = req_call(&q, false);
+    *result = req_call(&q, op == W_UCONNECT);
     if (*result < 0 || !(q.reply_flags & FF_REDIRECT))
       return *result < 0 ? *result : 0;
     long r = route_again(c, &q, at, 0);
     if (r < 0 || at->local)
       return r < 0 ? r : 1;
-    handle_drop(h); /* the hub has forgotten it */
-    h = handle_new();
-    if (h.v == H_NONE)
+    handle_drop(*h); /* the hub has forgotten it */
+    *h = handle_new();
+    if (h->v == H_NONE)
       return -ENFILE;
   }
 }
@@ -191,7 +192,7 @@ long unix_bind(struct call *c, struct addr *a)
   struct handle h = handle_new();
   if (h.v == H_NONE)
     return -ENFILE;
-  r = ask_name(c, W_UBIND, &at, int_option(fd, SOL_SOCKET, SO_TYPE), h, &result);
+  r = ask_name(c, W_UBIND, &at, int_option(fd, SOL_SOCKET, SO_TYPE), &h, &result);
   if (r)
     handle_drop(h);
   if (r == 1)
@@ -201,9 +202,44 @@ long unix_bind(struct call *c, struct addr *a)
 
 /* ---- connect, and sending to a name ---- */
 
+/* The kernel connects the program's socket to one that is made for the purpose; its other end goes to the hub. */
+static long join_here(struct call *c, int fd, struct handle h, const struct addr *hidden)
+{
+  long l = sys3(__NR_socket, AF_UNIX, SOCK_STREAM | O_CLOEXEC, 0);
+  long r = l < 0 ? l : sys3(__NR_bind, l, hidden->bytes, hidden->len);
+  if (!r)
+    r = sys2(__NR_listen, l, 1);
+  if (!r)
+    r = sys3(__NR_connect, fd, hidden->bytes, hidden->len);
+  long end = r ? r : sys4(__NR_accept4, l, 0, 0, O_CLOEXEC);
+  if (l >= 0)
+    sys1(__NR_close, l);
+  sys1(__NR_unlink, hidden->bytes + PATH_AT);
+  if (end < 0)
+    return end;
+  stream_placed(c, h, (int)end);
+  sys1(__NR_close, end);
+  return 0;
+}
+
+/* With another program's socket on the slave, which has accepted. */
+static long join(struct call *c, int fd, struct handle h, const struct addr *shown)
+{
+  struct addr hidden;
+  make_dir();
+  hidden_name(&hidden, h.v);
+  sys1(__NR_unlink, hidden.bytes + PATH_AT);
+  note_name(hstate(h), shown);
+  long r = join_here(c, fd, h, &hidden);
+  if (r < 0)
+    handle_close(c->t, h);
+  return r < 0 ? r : UNIX_JOINED;
+}
+
 long unix_lead(struct call *c, int fd, struct addr *a)
 {
   struct at at;
+  int type = (int)int_option(fd, SOL_SOCKET, SO_TYPE);
   long result, r = is_path(a) ? route_name(c, a, &at) : 0;
   if (!is_path(a) || r < 0)
     return r;
@@ -212,10 +248,30 @@ long unix_lead(struct call *c, int fd, struct addr *a)
   struct handle h = handle_new();
   if (h.v == H_NONE)
     return -ENFILE;
-  r = ask_name(c, W_UCONNECT, &at, int_option(fd, SOL_SOCKET, SO_TYPE), h, &result);
-  handle_drop(h);
+  struct addr shown = *a;
+  r = ask_name(c, W_UCONNECT, &at, type, &h, &result);
+  if (r || result)
+    handle_drop(h);
   if (r)
     return r < 0 ? r : local_name(a, &at);
+  if (!result)
+    return join(c, fd, h, &shown);
   hidden_name(a, (uint32_t)result);
   return 0;
+}
+
+void unix_listening(struct call *c, int fd)
+{
+  struct addr a = {.len = sizeof a.bytes};
+  struct req q;
+  if (standalone() || int_option(fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
+      sys3(__NR_getsockname, fd, a.bytes, &a.len) < 0 || a.len > sizeof a.bytes)
+    return;
+  struct handle h = handle_of(&a);
+  if (h.v == H_NONE)
+    return;
+  req_start_op(&q, c->t, W_LISTEN);
+  req_handle(&q, h);
+  req_u64(&q, SOCK_BACKLOG);
+  req_post(&q, -1);
 }

@@ -369,6 +369,11 @@ static void place_post(struct call *c, struct handle h, enum place kind, int fd)
   req_post_uncounted(&q, fd);
 }
 
+void stream_placed(struct call *c, struct handle h, int fd)
+{
+  place_post(c, h, PLACE_STREAM, fd);
+}
+
 static long place_file(struct call *c, struct handle h, int cloexec)
 {
   char name[64];

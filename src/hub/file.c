@@ -111,9 +111,11 @@ int file_making(struct hub *h, const struct message *m, uint32_t kind)
   uint64_t handle = get_u64(&r);
   if (handle >= H_NONE || HANDLE_INDEX(handle) < H_FIRST)
     return -EPROTO;
-  struct file *f = file_new(h, (uint32_t)handle, m->f.ctx);
+  struct file *f =
+      kind == K_SOCKET ? sock_new(h, (uint32_t)handle, m->f.ctx, SOCK_NATIVE) : file_new(h, (uint32_t)handle, m->f.ctx);
   if (!f)
     return -EPROTO;
+  f->answered = false;
   f->kind = kind;
   h->calls[m->f.tag].handle = f->handle;
   return 0;

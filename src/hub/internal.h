@@ -284,7 +284,15 @@ void files_collect_late(struct hub *h);
 /* ---- sock.c: sockets of the slave ---- */
 int sock_making(struct hub *h, const struct message *m); /* W_SOCKET passes; 0 or -EPROTO */
 /* Without memory, or if the number is taken: 0. */
-struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, bool datagrams, bool fresh);
+enum sock_manner {
+  SOCK_FRESH,     /* a stream that is not connected yet */
+  SOCK_STREAMING, /* one that is */
+  SOCK_DATAGRAMS,
+  SOCK_NATIVE, /* a stream; the program's end is a unix socket of its own, which it may shut down as it likes */
+};
+struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, enum sock_manner manner);
+/* Somebody on the slave has connected to a socket that a program has bound there. */
+void sock_visitor(struct hub *h, struct file *bound, uint64_t token);
 void sock_placed(struct hub *h, struct file *f);
 void sock_free(struct hub *h, struct file *f);
 /* Events of our end of the pair. */

@@ -188,8 +188,10 @@ int note_before(struct hub *h, const struct message *m)
       sock_connecting(h, f, m);
     return m->f.type == F_CALL ? 0 : -EPROTO;
   }
-  if (m->f.op == W_UBIND || m->f.op == W_UCONNECT)
+  if (m->f.op == W_UBIND)
     return m->f.type == F_CALL ? file_making(h, m, K_BOUND) : -EPROTO;
+  if (m->f.op == W_UCONNECT)
+    return m->f.type == F_CALL ? file_making(h, m, K_SOCKET) : -EPROTO;
   return 0;
 }
 

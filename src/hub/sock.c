@@ -10,11 +10,14 @@
  * Owns struct sock of each file. Must never wait for a program, or queue more for one than its credit.
  */
 #include <errno.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -35,10 +38,12 @@ struct pieces {
 
 struct sock { /* of a file */
   bool datagrams;
+  bool native;  /* the program's end is its own: an end of its bytes need not be its last close */
   bool fresh;   /* not connected: what is in the pair is no bytes of the program's */
   bool stopped; /* nothing is taken from the program: the window is full */
   bool connecting;
-  bool end;                      /* the program's end has been seen */
+  bool end;                      /* the program's last close has been seen */
+  bool half;                     /* native: no more bytes will come of the program */
   bool eof, eof_done;            /* the slave's end; and has been passed on */
   uint32_t shut;                 /* how + 1: to be passed on when the pair is empty */
   uint64_t filler;               /* bytes in the pair that are not the program's */
@@ -100,8 +105,9 @@ static struct sock_state *shown(struct hub *h, const struct file *f)
 static void watch(struct hub *h, struct file *f)
 {
   struct sock *s = f->sk;
-  uint32_t want = s->stopped || s->end ? 0 : s->fresh ? EPOLLRDHUP : EPOLLIN | EPOLLRDHUP;
+  uint32_t want = s->stopped || s->end || s->half ? 0 : s->fresh ? EPOLLRDHUP : EPOLLIN | EPOLLRDHUP;
   want |= s->in.first ? EPOLLOUT : 0;
+  want |= s->half && !s->end ? EPOLLHUP : 0; /* told in any case, but only of what is watched */
   if (f->sock < 0 || want == s->watched)
     return;
   struct epoll_event e = {.events = want, .data.u32 = f->handle};
@@ -167,13 +173,30 @@ static void pass_shutdown(struct hub *h, struct file *f)
   hub_post(h, W_SHUTDOWN, f->ctx, &w, body);
 }
 
+static bool hung_up(const struct file *f)
+{
+  struct pollfd p = {.fd = f->sock};
+  return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
+}
+
+/* The end of the program's bytes, and of all if the other direction has ended, too. */
+static void half_closed(struct hub *h, struct file *f)
+{
+  struct sock *s = f->sk;
+  if (!s->half && !s->shut)
+    s->shut = SHUT_WR + 1;
+  s->half = true;
+  s->end = s->end || hung_up(f);
+  list(h, f);
+}
+
 /* Until the pair is empty or the window full. */
 static void take(struct hub *h, struct file *f)
 {
   static uint8_t buf[DATAGRAM_ROOM];
   struct sock *s = f->sk;
   bool ended = s->end;
-  while (!s->end && !s->fresh) {
+  while (!s->end && !s->half && !s->fresh) {
     uint64_t most = room(s);
     s->stopped = !most;
     if (!most)
@@ -183,6 +206,10 @@ static void take(struct hub *h, struct file *f)
       continue;
     if (n < 0 && errno == EAGAIN)
       break;
+    if (n <= 0 && s->native) {
+      half_closed(h, f);
+      break;
+    }
     s->end = n <= 0;
     if (n > 0 && !pieces_add(&s->out, buf, (uint32_t)n))
       hub_abort(h, true, "out of memory");
@@ -328,8 +355,15 @@ static void failed(struct hub *h, struct file *f, int err)
     wake_datagrams(f);
     return;
   }
-  if (st && !__atomic_exchange_n(&st->failed, 1, __ATOMIC_SEQ_CST))
+  if (st && !s->native && !__atomic_exchange_n(&st->failed, 1, __ATOMIC_SEQ_CST))
     set_error(h, f, err);
+  if (s->native && f->sock >= 0) { /* the kernel tells the program */
+    close(f->sock);
+    f->sock = -1;
+    s->end = true;
+    file_ends(h, f);
+    return;
+  }
   s->eof = true;
   s->written = s->taken; /* nothing waits for a window any more */
   pass_eof(f);
@@ -411,6 +445,15 @@ static void post_three(struct hub *h, uint16_t op, uint64_t a, uint64_t b, uint6
   hub_post(h, op, 0, &w, body);
 }
 
+static void post_two(struct hub *h, uint16_t op, uint64_t a, uint64_t b)
+{
+  uint8_t body[16];
+  struct wbuf w = {body, body + sizeof body, false};
+  put_u64(&w, a);
+  put_u64(&w, b);
+  hub_post(h, op, 0, &w, body);
+}
+
 static int place_pair(struct hub *h, struct file *f, int pair[2])
 {
   int err = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) ? -errno : 0;
@@ -434,7 +477,7 @@ static void take_connection(struct hub *h, struct file *l, uint64_t token, const
   if (names[0].len > SOCK_ADDR_MAX || names[1].len > SOCK_ADDR_MAX)
     return;
   uint32_t handle = handle_new(h);
-  struct file *f = handle == H_NONE ? 0 : sock_new(h, handle, l->ctx, false, false);
+  struct file *f = handle == H_NONE ? 0 : sock_new(h, handle, l->ctx, SOCK_STREAMING);
   if (!f) {
     hub_abort(h, true, "no handle or no memory for a connection");
     return;
@@ -450,15 +493,41 @@ static void take_connection(struct hub *h, struct file *l, uint64_t token, const
   close(pair[1]);
 }
 
+void sock_visitor(struct hub *h, struct file *bound, uint64_t token)
+{
+  struct sockaddr_un a = {.sun_family = AF_UNIX};
+  snprintf(a.sun_path, sizeof a.sun_path, "%s/.sockets/%x", h->o.tmpdir, bound->handle);
+  uint32_t handle = handle_new(h);
+  struct file *f = handle == H_NONE ? 0 : sock_new(h, handle, bound->ctx, SOCK_NATIVE);
+  if (!f) {
+    hub_abort(h, true, "no handle or no memory for a connection");
+    return;
+  }
+  post_three(h, W_ADOPT, bound->handle, token, handle);
+  post_two(h, W_CREDIT, bound->handle, 1);
+  state_of(h, f)->kind = K_SOCKET;
+  state_of(h, f)->sock_ino = 0;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  bool joined = fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a);
+  if (joined && !file_place_fd(h, f, fd))
+    return;
+  if (fd >= 0)
+    close(fd);
+  file_close(h, f);
+}
+
 /* ---- what the parts call ---- */
 
-struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, bool datagrams, bool fresh)
+struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, enum sock_manner manner)
 {
   struct file *f = file_fixed(h, handle, K_SOCKET, 2, 0, 0);
   struct sock *s = f ? calloc(1, sizeof *s) : 0;
   if (!s)
     return 0;
-  *s = (struct sock){.datagrams = datagrams, .fresh = fresh && !datagrams, .limit = SOCK_WINDOW, .window = SOCK_WINDOW};
+  *s = (struct sock){.limit = SOCK_WINDOW, .window = SOCK_WINDOW};
+  s->datagrams = manner == SOCK_DATAGRAMS;
+  s->fresh = manner == SOCK_FRESH;
+  s->native = manner == SOCK_NATIVE;
   f->known = false;
   f->ctx = ctx;
   f->sk = s;
@@ -489,8 +558,13 @@ void sock_ready(struct hub *h, struct file *f, uint32_t events)
     watch(h, f);
     file_ends(h, f);
   }
-  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) && !f->sk->stopped && !f->sk->fresh)
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) && !f->sk->stopped && !f->sk->fresh && !f->sk->half)
     take(h, f);
+  if (f->sk->half && !f->sk->end && events & (EPOLLHUP | EPOLLERR)) {
+    f->sk->end = true;
+    watch(h, f);
+    file_ends(h, f);
+  }
 }
 
 void sock_window(struct hub *h, struct file *f, uint64_t written)
@@ -513,6 +587,8 @@ int sock_take_event(struct hub *h, const uint8_t *body, uint32_t n)
       (event != SOCK_CONNECTION && value > 4095))
     return -EPROTO;
   struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  if (f && f->kind == K_BOUND && event == SOCK_CONNECTION)
+    sock_visitor(h, f, value);
   if (!f || !f->sk)
     return 0; /* closed meanwhile */
   if (event == SOCK_DATA)
@@ -540,7 +616,8 @@ int sock_making(struct hub *h, const struct message *m)
   uint64_t handle = get_u64(&r);
   if (m->f.type != F_POST || handle >= H_NONE || HANDLE_INDEX(handle) < H_FIRST)
     return -EPROTO;
-  return sock_new(h, (uint32_t)handle, m->f.ctx, type != SOCK_STREAM, true) ? 0 : -EPROTO;
+  enum sock_manner manner = type == SOCK_STREAM ? SOCK_FRESH : SOCK_DATAGRAMS;
+  return sock_new(h, (uint32_t)handle, m->f.ctx, manner) ? 0 : -EPROTO;
 }
 
 /* Handle, address, how much fills the pair and whether the slave waits: our part is taken out of the body. */

@@ -22,7 +22,7 @@ static int socket_new(const struct call *c)
   int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, (int)c->a[2]);
   if (fd < 0)
     return -errno;
-  int err = sock_add(c->a[3], fd, type, type != SOCK_STREAM);
+  int err = sock_add(c->a[3], fd, type, 0);
   if (err)
     close(fd);
   return err;
@@ -39,7 +39,7 @@ long do_socket(struct call *c)
 
 static long not_socket(const struct call *c)
 {
-  return c->h[0]->kind == K_SOCKET ? 0 : -ENOTSOCK;
+  return c->h[0]->sock ? 0 : -ENOTSOCK;
 }
 
 static long put_name(struct call *c, bool peer)
@@ -144,7 +144,7 @@ long do_credit(struct call *c)
 long do_adopt(struct call *c)
 {
   int fd = not_socket(c) ? -1 : sock_take_waiting(c->h[0], c->a[1]);
-  int err = fd < 0 ? -ECONNABORTED : sock_add(c->a[2], fd, SOCK_STREAM, true);
+  int err = fd < 0 ? -ECONNABORTED : sock_add(c->a[2], fd, SOCK_STREAM, 0);
   if (err && fd >= 0)
     close(fd);
   if (err)

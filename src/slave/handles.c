@@ -79,9 +79,9 @@ int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint3
   return add(h);
 }
 
-int handle_add_sock(uint64_t num, int fd, const struct stat *st, struct sock *s)
+int handle_add_sock(uint64_t num, int fd, uint32_t kind, const struct stat *st, struct sock *s)
 {
-  struct handle *h = bad_number(num) ? 0 : handle_new(num, fd, K_SOCKET, st);
+  struct handle *h = bad_number(num) ? 0 : handle_new(num, fd, kind, st);
   if (!h)
     return bad_number(num) ? -EMFILE : -ENOMEM;
   h->access = O_RDWR;

@@ -13,21 +13,23 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "slave/slave.h"
+#include "slave/sock.h"
+
+typedef int named_call(int fd, const struct sockaddr *a, socklen_t n);
 
 /* The name alone, from its directory: a path through /proc might be longer than an address may be. */
-static int bind_at(int fd, const struct spot *s)
+static int call_at(named_call *call, int fd, const struct spot *s)
 {
   struct sockaddr_un a = {.sun_family = AF_UNIX};
   size_t n = strlen(s->name);
   if (!n)
-    return -EADDRINUSE;
+    return call == bind ? -EADDRINUSE : -ECONNREFUSED;
   if (n > sizeof a.sun_path)
     return -ENAMETOOLONG;
   memcpy(a.sun_path, s->name, n);
   if (fchdir(s->dir))
     return -errno;
-  int err = bind(fd, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) ? -errno : 0;
+  int err = call(fd, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) ? -errno : 0;
   return chdir("/") ? -errno : err;
 }
 
@@ -38,11 +40,11 @@ static int bound_new(struct call *c, int type)
   int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0)
     return -errno;
-  int err = bind_at(fd, s);
+  int err = call_at(bind, fd, s);
   if (!err && fstatat(s->dir, s->name, &st, AT_SYMLINK_NOFOLLOW))
     err = -errno;
   if (!err)
-    err = handle_add(c->a[3], fd, K_BOUND, &st, O_RDWR);
+    err = sock_add(c->a[3], fd, type, &st);
   if (err)
     close(fd);
   return err;
@@ -59,6 +61,26 @@ long do_ubind(struct call *c)
   return err ? err : bound_new(c, (int)c->a[2]);
 }
 
+/* Another program's: of streams, the connection becomes the handle. Its queue may be full: a worker waits. */
+static long connect_other(struct call *c, int type)
+{
+  if (type != SOCK_STREAM)
+    return -ECONNREFUSED;
+  int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | (c->worker ? 0 : SOCK_NONBLOCK), 0);
+  if (fd < 0)
+    return -errno;
+  int err = call_at(connect, fd, &c->at[0]);
+  if (err == -EAGAIN && !c->worker)
+    err = CALL_DEFER;
+  if (!err && c->worker && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK))
+    err = -errno;
+  if (!err)
+    err = sock_add(c->a[3], fd, type, 0);
+  if (err)
+    close(fd);
+  return err;
+}
+
 long do_uconnect(struct call *c)
 {
   struct stat st;
@@ -73,5 +95,5 @@ long do_uconnect(struct call *c)
   if (faccessat(s->dir, s->name, W_OK, AT_EACCESS))
     return -EACCES;
   uint32_t num = handle_bound(st.st_dev, st.st_ino);
-  return num ? (long)num : -ECONNREFUSED;
+  return num ? (long)num : connect_other(c, (int)c->a[2]);
 }

@@ -59,7 +59,7 @@ void handles_start(void);
 /* Takes fd over. 0, or -errno: fd is then still the caller's. */
 int handle_add(uint64_t num, int fd, uint32_t kind, const struct stat *st, uint32_t flags);
 /* The same of a socket, with what sock.c knows of it (allocated). */
-int handle_add_sock(uint64_t num, int fd, const struct stat *st, struct sock *s);
+int handle_add_sock(uint64_t num, int fd, uint32_t kind, const struct stat *st, struct sock *s);
 struct handle *handle_get(uint64_t num); /* a reference, or 0 */
 int handle_put(struct handle *h);        /* close()'s result if it was the last */
 int handle_close(uint64_t num);

@@ -281,15 +281,23 @@ static int start(void)
 
 /* ---- making and ending ---- */
 
-int sock_add(uint64_t num, int fd, int type, bool reads)
+/* Reading from what is not connected yet would only tell an end. */
+static bool reads_now(int fd, int type)
+{
+  struct sockaddr_storage a;
+  socklen_t n = sizeof a;
+  return type != SOCK_STREAM || !getpeername(fd, (struct sockaddr *)&a, &n);
+}
+
+int sock_add(uint64_t num, int fd, int type, const struct stat *bound)
 {
   struct stat st;
   int err = fstat(fd, &st) ? -errno : start();
   struct sock *s = err ? 0 : calloc(1, sizeof *s);
   if (!s)
     return err ? err : -ENOMEM;
-  *s = (struct sock){.type = type, .limit = SOCK_WINDOW, .ended = !reads};
-  err = handle_add_sock(num, fd, &st, s);
+  *s = (struct sock){.type = type, .limit = SOCK_WINDOW, .ended = bound || !reads_now(fd, type)};
+  err = handle_add_sock(num, fd, bound ? K_BOUND : K_SOCKET, bound ? bound : &st, s);
   if (err)
     free(s);
   struct handle *h = err ? 0 : handle_get(num);

@@ -10,9 +10,8 @@ void addr_to_wire(struct wire_dgram *to, const struct sockaddr_storage *a, sockl
 /* Its length, 0: it is none. */
 socklen_t addr_from_wire(struct sockaddr_storage *to, const uint8_t *p, uint32_t n);
 
-/* Takes fd over as a socket of the session. reads: it is connected, or needs not be. 0; -errno: fd is still the
- * caller's. */
-int sock_add(uint64_t num, int fd, int type, bool reads);
+/* Takes fd over as a socket of the session; bound: as the one behind that file. 0; -errno: fd is still the caller's. */
+int sock_add(uint64_t num, int fd, int type, const struct stat *bound);
 /* It has been connected, or will be. */
 void sock_connecting(struct handle *h, bool now);
 void sock_listening(struct handle *h, uint32_t backlog);
