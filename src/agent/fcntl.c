@@ -75,6 +75,8 @@ static long remote_fcntl(struct call *c, struct rfile *f, unsigned cmd)
     return is_stream(f->s) ? ask_int(c, f, cmd) : -EBADF;
   case F_GETLEASE:
     return F_UNLCK;
+  case F_NOTIFY: /* there is nothing to be taken back, and nothing to be had, as without CONFIG_DNOTIFY */
+    return c->a[2] & ~DN_MULTISHOT ? -EINVAL : 0;
   default:
     return -EINVAL;
   }

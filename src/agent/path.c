@@ -169,10 +169,18 @@ static long link_here(struct call *c, struct at *at)
   return pass(c);
 }
 
+/* Without a name it is what is open, which is no link's name unless that is a link. */
+static bool is_nameless(const struct at *at)
+{
+  return !*at->path && !S_ISLNK(hstate(at->base)->attr.mode);
+}
+
 /* A link's text is never changed, only the link replaced. */
 static long link_there(struct call *c, struct at *at)
 {
   struct name_answer a;
+  if (is_nameless(at))
+    return -ENOENT;
   enum known k = names_ask(c, at, false, &a);
   if (k == KNOWN_LOCAL)
     return link_here(c, at);

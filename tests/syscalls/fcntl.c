@@ -28,5 +28,8 @@ int main(void)
   YES(fcntl(fd, F_GETOWN) == getpid());
   int ro = open("f", O_RDONLY);
   T(fcntl(ro, F_GETFL) & O_ACCMODE);
+  int dir = open(".", O_RDONLY);
+  T(fcntl(dir, F_NOTIFY, DN_MULTISHOT));
+  T(fcntl(dir, F_NOTIFY, 0));
   return 0;
 }

@@ -22,6 +22,15 @@ int main(void)
   say("%.6s", buf);
   T(readlink("f", buf, sizeof buf));
   T(readlink("absent", buf, sizeof buf));
+  T(readlink("", buf, sizeof buf));
+  int here = open(".", O_RDONLY), path = open("f", O_PATH), of_link = open("l", O_PATH | O_NOFOLLOW);
+  T(readlinkat(AT_FDCWD, "", buf, sizeof buf));
+  T(readlinkat(here, "", buf, sizeof buf));
+  T(readlinkat(path, "", buf, sizeof buf));
+  T(readlinkat(of_link, "", buf, sizeof buf));
+  T(readlinkat(here, "l", buf, sizeof buf));
+  T(readlinkat(here, ".", buf, sizeof buf));
+  T(readlinkat(path, "x", buf, sizeof buf));
   T(linkat(AT_FDCWD, "l", AT_FDCWD, "l2", 0));
   show_stat("l2");
   T(linkat(AT_FDCWD, "l", AT_FDCWD, "l3", AT_SYMLINK_FOLLOW));
