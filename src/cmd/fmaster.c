@@ -12,15 +12,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/io.h"
+#include "base/killall.h"
 #include "base/log.h"
 #include "base/tmpdir.h"
+#include "cmd/remote.h"
+#include "cmd/request.h"
 #include "hub/hub.h"
 #include "hub/launch.h"
 #include "proto/codec.h"
@@ -30,7 +35,8 @@
 
 struct options {
   int in, out;
-  bool standalone, no_rewrite, no_cache, trace, stats, here, clean_env, login;
+  int trace_fd;
+  bool standalone, reverse, no_rewrite, no_cache, trace, stats, here, clean_env, login;
   uint64_t id;
   const char *profile, *cwd;
   int cwd_error;
@@ -48,10 +54,15 @@ static const char usage[] =
     "stream.\n"
     "  --fds R,W            descriptors of the stream (default: 0,1)\n"
     "  --standalone         no slave: everything is this machine's\n"
+    "  --reverse            PROGRAM has the standard descriptors and the terminal of this process; its programs, "
+    "their\n"
+    "                       settings and the environment are this machine's, all else is the slave's\n"
+    "  --serve              the far end of a remote shell: says that it is ready, and is told the rest\n"
     "  --login              the user's login shell instead of PROGRAM\n"
     "  --no-rewrite         leave call sites as they are; every call traps\n"
     "  --no-cache           remember no names and attributes of the slave's directories\n"
-    "  --trace              a line a call, to the slave (--standalone: standard error)\n"
+    "  --trace              a line a call, to the slave (--standalone, --reverse: standard error)\n"
+    "  --trace-fd N         instead of standard error\n"
     "  --stats              figures at the end, likewise\n"
     "  --map PATH=WHERE     local, remote or deny for a path and what is below it\n"
     "  --programs=WHERE     whose programs and libraries: here (the slave's) or there (this machine's, the default)\n"
@@ -66,6 +77,8 @@ static const char usage[] =
 enum option_id {
   O_FDS = 256,
   O_STANDALONE,
+  O_REVERSE,
+  O_TRACE_FD,
   O_LOGIN,
   O_NO_REWRITE,
   O_NO_CACHE,
@@ -87,6 +100,8 @@ enum option_id {
 static const struct option table[] = {
     {"fds", 1, 0, O_FDS},
     {"standalone", 0, 0, O_STANDALONE},
+    {"reverse", 0, 0, O_REVERSE},
+    {"trace-fd", 1, 0, O_TRACE_FD},
     {"login", 0, 0, O_LOGIN},
     {"no-rewrite", 0, 0, O_NO_REWRITE},
     {"no-cache", 0, 0, O_NO_CACHE},
@@ -179,6 +194,9 @@ static void set_flag(struct options *o, int which)
   case O_NO_REWRITE:
     o->no_rewrite = true;
     break;
+  case O_REVERSE:
+    o->reverse = true;
+    break;
   case O_TRACE:
     o->trace = true;
     break;
@@ -226,6 +244,9 @@ static void set_option(struct options *o, int which, char *value)
   case O_CWD_ERROR:
     o->cwd_error = atoi(value);
     break;
+  case O_TRACE_FD:
+    o->trace_fd = atoi(value);
+    break;
   case O_ID:
     o->id = strtoull(value, 0, 16);
     break;
@@ -252,11 +273,12 @@ static void read_options(struct options *o, int argc, char **argv)
 
 static void read_profile(struct rules *r, const struct options *o)
 {
-  size_t n = (size_t)(profile_forward_end - profile_forward);
+  const char *own = o->reverse ? profile_reverse : profile_forward;
+  size_t n = (size_t)((o->reverse ? profile_reverse_end : profile_forward_end) - own);
   char *text = o->profile ? read_file(o->profile, 1 << 20, &n) : 0;
   if (o->profile && !text)
     refuse(o, o->profile, strerror(errno));
-  int line = rules_read(r, text ? text : profile_forward, n, o->here);
+  int line = rules_read(r, text ? text : own, n, o->here);
   if (line)
     refuse(o, o->profile ? o->profile : "built-in profile", "not made of rules");
   free(text);
@@ -268,7 +290,7 @@ static void read_profile(struct rules *r, const struct options *o)
  */
 static const char *choose_cwd(struct rules *r, const struct options *o)
 {
-  if (!o->cwd)
+  if (!o->cwd || o->reverse) /* where the slave stands already */
     return 0;
   struct stat st;
   if (rules_where(r, o->cwd) == WHERE_LOCAL && !stat(o->cwd, &st) && S_ISDIR(st.st_mode))
@@ -340,12 +362,13 @@ static void raise_limit(struct rlimit *was)
 static int run(struct options *o, struct rules *rules, const char *cwd, const char *tmpdir)
 {
   struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env};
-  struct hub_options ho = {.id = o->id, .stats = o->stats, .trace_fd = STDERR_FILENO, .rules = rules, .tmpdir = tmpdir};
+  struct hub_options ho = {.id = o->id, .stats = o->stats, .trace_fd = o->trace_fd, .rules = rules, .tmpdir = tmpdir};
   ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
-             (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES);
+             (o->reverse ? SF_REVERSE : 0) | (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES);
   if (!o->standalone) {
     move_stream(o);
-    setsid(); /* fails if we lead a group that has a terminal: the command gets a session of its own then */
+    if (!o->reverse)
+      setsid(); /* fails if we lead a group that has a terminal: the command gets a session of its own then */
   }
   raise_limit(&l.files);
   struct hub *h = hub_new(&ho);
@@ -375,6 +398,46 @@ static void check_kernel(const struct options *o)
     close(fd);
 }
 
+/* ---- the far end of a remote shell ---- */
+
+/* Until the one that does the work has ended: nothing of the session is left then. */
+static void outlive(pid_t child, uint64_t id) __attribute__((noreturn));
+static void outlive(pid_t child, uint64_t id)
+{
+  int how;
+  while (waitpid(child, &how, 0) != child)
+    continue;
+  killall_session(id);
+  tmpdir_remove(id);
+  quit(WIFEXITED(how) ? WEXITSTATUS(how) : FAILED);
+}
+
+/* The request comes on the stream instead of the command line; who returns is a child, with the command line made. */
+static void serve(struct words *w)
+{
+  static const char ready[] = REMOTE_READY "\n";
+  char why[256], id_text[20];
+  uint64_t id;
+  size_t n;
+  if (write_full(1, ready, sizeof ready - 1) || getrandom(&id, sizeof id, 0) != sizeof id)
+    quit(FAILED);
+  uint8_t *body = request_read(0, 1, &n, why);
+  snprintf(id_text, sizeof id_text, "%lx", (unsigned long)id);
+  words_add(w, strdup("fmaster"));
+  words_option(w, "--id", id_text);
+  if (!body || !request_words(w, body, n)) {
+    request_verdict(1, V_REQUEST, "malformed request");
+    quit(FAILED);
+  }
+  free(body);
+  pid_t parent = getpid(), child = request_verdict(1, V_OK, "") ? -1 : fork();
+  if (child > 0)
+    outlive(child, id);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (child < 0 || getppid() != parent)
+    quit(FAILED);
+}
+
 /* nexecd's end is told by SIGTERM. The hub takes it; until there is one it waits, or the directory would be left. */
 static void hold_end(void)
 {
@@ -386,10 +449,16 @@ static void hold_end(void)
 
 int main(int argc, char **argv)
 {
-  static struct options o = {.in = 0, .out = 1};
+  static struct options o = {.in = 0, .out = 1, .trace_fd = STDERR_FILENO};
   static struct rules rules;
   char tmpdir[64] = "";
+  struct words w = {0};
   log_name("fmaster");
+  if (argc == 2 && !strcmp(argv[1], "--serve")) {
+    serve(&w);
+    argc = (int)w.n;
+    argv = w.v;
+  }
   read_options(&o, argc, argv);
   check_kernel(&o);
   if (!o.standalone)

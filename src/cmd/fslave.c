@@ -10,15 +10,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/std.h"
+#include "cmd/remote.h"
+#include "cmd/request.h"
 #include "slave/slave.h"
 
 static const char usage[] =
-    "usage: fslave --fds R,W | --stdio  [--status-fd N] [--control-fd N] [--stats-fd N] [--trace-fd N]\n"
+    "usage: fslave --fds R,W | --stdio | --serve  [--status-fd N] [--control-fd N] [--stats-fd N] [--trace-fd N]\n"
     "\n"
     "Serves the system calls of a session whose master is at the other end of the stream.\n"
     "  --fds R,W       read the stream from descriptor R and write it to W (they may be the same)\n"
     "  --stdio         the stream is standard input and output; the program's own are /dev/null\n"
+    "  --serve         as --stdio, for the far end of a remote shell: says that it is ready, and is told where to "
+    "start\n"
     "  --status-fd N   write the command's exit status to N, as a decimal line; without it, exit with it\n"
     "  --control-fd N  each byte read from N is a signal to forward; bit 7: to the whole process group\n"
     "  --stats-fd N    where the figures of --stats go (standard error)\n"
@@ -71,6 +76,29 @@ static bool escape_number(const char *text)
   return true;
 }
 
+/* What nexec waits for behind the remote shell's own words, and where it wants to stand; by default at home. */
+static bool serve(struct slave_options *o)
+{
+  static const char ready[] = REMOTE_READY "\n";
+  char why[256];
+  size_t n;
+  if (!use_stdio(o) || write_full(o->out, ready, sizeof ready - 1))
+    return false;
+  uint8_t *body = request_read(o->in, o->out, &n, why);
+  char *cwd = body ? request_cwd(body, n) : 0;
+  const char *to = cwd ? cwd : getenv("HOME");
+  if (!body)
+    return false;
+  if (to && chdir(to) && cwd) {
+    snprintf(why, sizeof why, "%.200s: %s", to, strerror(errno));
+    request_verdict(o->out, V_FAILED, why);
+    return false;
+  }
+  free(cwd);
+  free(body);
+  return !request_verdict(o->out, V_OK, "");
+}
+
 /* Takes one option; how many words it used, 0: it is wrong. */
 static int option(const char *name, const char *value, struct slave_options *o)
 {
@@ -87,6 +115,8 @@ static int option(const char *name, const char *value, struct slave_options *o)
     return value && terminal_set(value) ? 2 : 0;
   if (!strcmp(name, "--escape"))
     return value && escape_number(value) ? 2 : 0;
+  if (!strcmp(name, "--serve"))
+    return serve(o) ? 1 : 0;
   if (!strcmp(name, "--fds"))
     return value && stream_numbers(value, o) ? 2 : 0;
   for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)

@@ -16,30 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cmd/request.h"
+
 #define NEXEC_PORT "57005"
 #define NEXEC_VERSION 1
-#define REQUEST_MAX (2u << 20)
-#define HANDSHAKE_MS 10000
-
-enum request_fact {
-  RQ_ARG = 1,   /* one each, the command first; none: a login shell */
-  RQ_ENV,       /* NAME=VALUE of --env */
-  RQ_MAP,       /* PATH=WHERE of --map */
-  RQ_CWD,       /* where the command starts */
-  RQ_CWD_ERROR, /* integer: errno, the caller's machine has no such directory */
-  RQ_FLAGS,     /* integer: enum request_flag */
-};
-enum request_flag {
-  RQF_TRACE = 1,
-  RQF_STATS = 2,
-  RQF_NO_REWRITE = 4,
-  RQF_PROGRAMS_HERE = 8,
-  RQF_CLEAN_ENV = 16,
-  RQF_VERBOSE = 32,
-  RQF_NO_CACHE = 64
-};
-
-enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG };
 
 struct secret {
   uint8_t bytes[256];
@@ -54,10 +34,6 @@ bool secret_read(const char *path, bool create, struct secret *s);
 
 /* Both sides: 0, or -1 (or the verdict) with a line in `why' (for a person, without the program's name). */
 int handshake_client(int sock, const struct secret *s, char why[256]);
-int handshake_request(int sock, const uint8_t *body, size_t n, char why[256]);
 int handshake_server(int sock, const struct secret *s, char why[256]);
-/* The request's body, malloc'd. */
-uint8_t *handshake_read_request(int sock, size_t *n, char why[256]);
-int handshake_verdict(int sock, enum verdict v, const char *text);
 
 #endif

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,22 +25,23 @@
 #include "base/log.h"
 #include "base/std.h"
 #include "cmd/config.h"
-#include "cmd/handshake.h"
 #include "cmd/near.h"
+#include "cmd/request.h"
+#include "cmd/reverse.h"
 #include "cmd/terminal.h"
+#include "cmd/transport.h"
 #include "proto/codec.h"
 
 #define FAILED 255
 #define TOO_LONG 126
 #define ARG_LEN_MAX 131071 /* the kernel's limit of one argument */
-#define CONNECT_MS 15000
-#define LINGER_MS 50 /* for fslave to end with us, so that nothing is left when we return */
+#define LINGER_MS 50       /* for fslave to end with us, so that nothing is left when we return */
 
 struct options {
   struct wbuf w; /* the request */
   uint8_t *body;
   uint64_t flags;
-  const char *cwd, *secret, *config;
+  const char *cwd, *secret, *config, *programs, *where, *shell;
   int trace_fd, escape; /* escape -1: none */
   enum terminal_wish terminal;
   const char *host;
@@ -49,15 +49,20 @@ struct options {
 };
 
 static const char usage[] =
-    "usage: nexec [options] HOST[:PORT] [COMMAND [ARG...]]\n"
+    "usage: nexec [options] HOST [COMMAND [ARG...]]\n"
     "Runs COMMAND on HOST, with HOST's processor and programs and with the files, the terminal and the identity of "
     "the\n"
     "caller here. Without COMMAND: the user's login shell there.\n"
+    "HOST is NAME[:PORT] or unix:PATH, where nexecd listens; ssh://[USER@]NAME[:PORT], where nothing need be "
+    "installed;\n"
+    "or exec:COMMAND LINE, for any other way to a standard input and output there.\n"
+    "  -r, --reverse        the other way round: COMMAND runs here, on HOST's files, network and processes\n"
+    "  -e, --rsh SHELL      reach HOST by SHELL HOST COMMAND, as rsync does\n"
     "  -t, -T               a terminal of its own for COMMAND: in any case; never. Otherwise if standard input and "
     "output\n"
     "                       are terminals. At the beginning of a line ~. gives up, ~^Z stops nexec, ~? tells more\n"
-    "  -e CHAR              instead of ~; none: no such character\n"
-    "  --cwd DIR            start in DIR instead of the working directory\n"
+    "  --escape CHAR        instead of ~; none: no such character\n"
+    "  --cwd DIR            start in DIR instead of the working directory; with -r: instead of HOST's home\n"
     "  --env NAME=VALUE     add to the command's environment\n"
     "  --send-env PATTERN   pass on the variables here with names like that; without: TERM, LANG, LC_*, TZ and the "
     "like\n"
@@ -102,12 +107,14 @@ static void ask_number(struct options *o, unsigned fact, uint64_t v)
   put_fact_ints(&o->w, fact, &v, 1);
 }
 
-static void set_programs(struct options *o, const char *value)
+/* Programs are taken from the master unless they are to come from the slave; which of the two is here? */
+static void ask_programs(struct options *o)
 {
-  if (!strcmp(value, "here"))
+  bool reverse = o->flags & RQF_REVERSE;
+  if (o->programs && !strcmp(o->programs, reverse ? "there" : "here"))
     o->flags |= RQF_PROGRAMS_HERE;
-  else if (strcmp(value, "there"))
-    fail(FAILED, "--programs wants here or there, not %s", value);
+  else if (o->programs && strcmp(o->programs, reverse ? "here" : "there"))
+    fail(FAILED, "--programs wants here or there, not %s", o->programs);
 }
 
 static void set_trace(struct options *o, const char *file)
@@ -155,12 +162,14 @@ static void set_escape(struct options *o, const char *value)
   else if (value[0] && !value[1])
     o->escape = (unsigned char)value[0];
   else
-    fail(FAILED, "-e wants one character or none, not %s", value);
+    fail(FAILED, "--escape wants one character or none, not %s", value);
 }
 
 enum option_id {
   O_CWD = 256,
   O_ENV,
+  O_ESCAPE,
+  O_WHERE,
   O_SEND_ENV,
   O_CONFIG,
   O_CLEAN_ENV,
@@ -188,7 +197,16 @@ static void set_option(struct options *o, int which, const char *value)
   case 'T':
     o->terminal = TERMINAL_NONE;
     break;
+  case 'r':
+    o->flags |= RQF_REVERSE;
+    break;
   case 'e':
+    o->shell = value;
+    break;
+  case O_WHERE:
+    o->where = value;
+    break;
+  case O_ESCAPE:
     set_escape(o, value);
     break;
   case O_CWD:
@@ -208,7 +226,7 @@ static void set_option(struct options *o, int which, const char *value)
     ask(o, RQ_MAP, value);
     break;
   case O_PROGRAMS:
-    set_programs(o, value);
+    o->programs = value;
     break;
   case O_CLEAN_ENV:
     o->flags |= RQF_CLEAN_ENV;
@@ -254,17 +272,29 @@ static void ask_cwd(struct options *o)
   }
 }
 
-#define SHORT_OPTIONS "+vtTe:"
-static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},           {"env", 1, 0, O_ENV},
-                                             {"send-env", 1, 0, O_SEND_ENV}, {"clean-env", 0, 0, O_CLEAN_ENV},
-                                             {"config", 1, 0, O_CONFIG},     {"map", 1, 0, O_MAP},
-                                             {"programs", 1, 0, O_PROGRAMS}, {"no-rewrite", 0, 0, O_NO_REWRITE},
-                                             {"no-cache", 0, 0, O_NO_CACHE}, {"trace", 2, 0, O_TRACE},
-                                             {"stats", 0, 0, O_STATS},       {"secret-file", 1, 0, O_SECRET},
-                                             {"help", 0, 0, O_HELP},         {"version", 0, 0, O_VERSION},
-                                             {"verbose", 0, 0, 'v'},         {0, 0, 0, 0}};
-static const struct config_word config_words[] = {{"Env", O_ENV},           {"SendEnv", O_SEND_ENV},  {"Map", O_MAP},
-                                                  {"Programs", O_PROGRAMS}, {"SecretFile", O_SECRET}, {0, 0}};
+#define SHORT_OPTIONS "+vrtTe:"
+static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},
+                                             {"env", 1, 0, O_ENV},
+                                             {"send-env", 1, 0, O_SEND_ENV},
+                                             {"clean-env", 0, 0, O_CLEAN_ENV},
+                                             {"config", 1, 0, O_CONFIG},
+                                             {"map", 1, 0, O_MAP},
+                                             {"programs", 1, 0, O_PROGRAMS},
+                                             {"no-rewrite", 0, 0, O_NO_REWRITE},
+                                             {"no-cache", 0, 0, O_NO_CACHE},
+                                             {"trace", 2, 0, O_TRACE},
+                                             {"stats", 0, 0, O_STATS},
+                                             {"secret-file", 1, 0, O_SECRET},
+                                             {"escape", 1, 0, O_ESCAPE},
+                                             {"rsh", 1, 0, 'e'},
+                                             {"reverse", 0, 0, 'r'},
+                                             {"help", 0, 0, O_HELP},
+                                             {"version", 0, 0, O_VERSION},
+                                             {"verbose", 0, 0, 'v'},
+                                             {0, 0, 0, 0}};
+static const struct config_word config_words[] = {
+    {"Env", O_ENV},           {"SendEnv", O_SEND_ENV}, {"Map", O_MAP},       {"Programs", O_PROGRAMS},
+    {"SecretFile", O_SECRET}, {"HostName", O_WHERE},   {"RemoteShell", 'e'}, {0, 0}};
 
 static void take_config(void *to, int option, const char *value)
 {
@@ -299,7 +329,11 @@ static void read_options(struct options *o, int argc, char **argv)
     exit(FAILED);
   for (int which; (which = getopt_long(argc, argv, SHORT_OPTIONS, option_table, 0)) >= 0;)
     set_option(o, which, optarg);
-  ask_cwd(o);
+  ask_programs(o);
+  if (!(o->flags & RQF_REVERSE))
+    ask_cwd(o);
+  else if (o->cwd)
+    ask(o, RQ_CWD, o->cwd);
   ask_number(o, RQ_FLAGS, o->flags);
   for (char **a = o->argv; *a; a++)
     ask(o, RQ_ARG, *a);
@@ -307,56 +341,13 @@ static void read_options(struct options *o, int argc, char **argv)
 
 /* ---- the connection ---- */
 
-static int connect_one(const struct addrinfo *a)
+static int connect_to(const struct options *o)
 {
-  int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0;
-  socklen_t n = sizeof err;
-  struct pollfd p = {.fd = fd, .events = POLLOUT};
+  struct transport t = {o->where ? o->where : o->host, o->shell, o->secret, o->flags & RQF_REVERSE};
+  int fd = transport_open(&t, o->body, (size_t)(o->w.at - o->body));
   if (fd < 0)
-    return -errno;
-  if (connect(fd, a->ai_addr, a->ai_addrlen))
-    err = errno;
-  if (err == EINPROGRESS) {
-    err = poll(&p, 1, CONNECT_MS) > 0 ? 0 : ETIMEDOUT;
-    if (!err)
-      getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &n);
-  }
-  if (!err)
-    return fd;
-  close(fd);
-  return -err;
-}
-
-static int connect_to(const char *text)
-{
-  char host[256], port[32];
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
-  if (!near_split(text, host, sizeof host, port, sizeof port))
-    fail(FAILED, "%s is no HOST[:PORT]", text);
-  int err = getaddrinfo(host, port, &hints, &list);
-  if (err)
-    fail(FAILED, "unknown host %s: %s", host, err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
-  int fd = -ENOENT;
-  for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
-    fd = connect_one(a);
-  freeaddrinfo(list);
-  if (fd < 0)
-    fail(FAILED, "cannot connect to %s:%s: %s%s", host, port, strerror(-fd),
-         fd == -ECONNREFUSED ? "; is nexecd running there?" : "");
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-  near_socket(fd);
-  return move_above(fd, 10);
-}
-
-static void agree(struct options *o, int sock, const struct secret *s)
-{
-  char why[256];
-  if (handshake_client(sock, s, why))
-    fail(FAILED, "%s: %s", o->host, why);
-  int verdict = handshake_request(sock, o->body, (size_t)(o->w.at - o->body), why);
-  if (verdict)
-    fail(verdict == V_TOO_LONG ? TOO_LONG : FAILED, "%s: %s", o->host, why);
-  free(o->body);
+    exit(fd == -V_TOO_LONG ? TOO_LONG : FAILED);
+  return fd;
 }
 
 /* ---- fslave, and waiting for it ---- */
@@ -630,16 +621,12 @@ static int run(const struct options *o, int sock)
 int main(int argc, char **argv)
 {
   static struct options o = {.trace_fd = STDERR_FILENO, .escape = '~'};
-  static struct secret s;
   log_name("nexec");
   stdio_occupy();
   read_options(&o, argc, argv);
-  const char *path = o.secret ? o.secret : secret_path();
-  if (!path)
-    fail(FAILED, "no secret: HOME is not set; use --secret-file");
-  int sock = connect_to(o.host);
-  if (!secret_read(path, false, &s))
-    return FAILED;
-  agree(&o, sock, &s);
+  int sock = connect_to(&o);
+  if (o.flags & RQF_REVERSE)
+    return reverse_run(sock, o.trace_fd, o.body, (size_t)(o.w.at - o.body));
+  free(o.body);
   return run(&o, sock);
 }

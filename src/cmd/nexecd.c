@@ -18,6 +18,7 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,9 +49,10 @@ static struct {
 } D;
 
 static const char usage[] =
-    "usage: nexecd [--listen ADDR[:PORT]]... [--secret-file FILE]\n"
+    "usage: nexecd [--listen ADDR[:PORT]|unix:PATH]... [--secret-file FILE]\n"
     "Runs commands for nexec as the user who started it. Default: --listen 127.0.0.1:" NEXEC_PORT "\n"
     "  --listen ADDR[:PORT]   a loopback address; [ADDR]:PORT for IPv6\n"
+    "  --listen unix:PATH     a unix socket; who connects has to be the same user, or root, and needs no secret\n"
     "  --secret-file FILE     default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret; made if there is none\n"
     "  --insecure-listen      allow other than loopback addresses: what is sent there can be read and changed on the "
     "way\n"
@@ -89,8 +91,32 @@ static void listen_one(const struct addrinfo *a, const char *text)
   D.fd[D.n++] = fd;
 }
 
+/* A path that nobody serves any more is taken over. Who may connect is told by known(), not by the file's mode. */
+static void listen_unix(const char *text)
+{
+  struct sockaddr_un a = {.sun_family = AF_UNIX};
+  const char *path = text + 5;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (strlen(path) >= sizeof a.sun_path)
+    fail(text, "the path is too long");
+  strcpy(a.sun_path, path);
+  if (fd < 0)
+    fail(text, strerror(errno));
+  if (connect(fd, (struct sockaddr *)&a, sizeof a) && errno == ECONNREFUSED)
+    unlink(path);
+  if (D.n == LISTEN_MAX)
+    fail(text, "too many addresses");
+  if (bind(fd, (struct sockaddr *)&a, sizeof a) || listen(fd, 128))
+    fail(text, strerror(errno));
+  D.fd[D.n++] = fd;
+}
+
 static void listen_at(const char *text)
 {
+  if (!strncmp(text, "unix:", 5)) {
+    listen_unix(text);
+    return;
+  }
   char host[256], port[32];
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list;
   if (!near_split(text, host, sizeof host, port, sizeof port))
@@ -111,6 +137,11 @@ static void say_ready(void)
     socklen_t n = sizeof a;
     char host[64], port[16];
     getsockname(D.fd[i], (struct sockaddr *)&a, &n);
+    if (a.ss_family == AF_UNIX) {
+      size_t len = strlen(line);
+      snprintf(line + len, sizeof line - len, " unix:%s", ((struct sockaddr_un *)&a)->sun_path);
+      continue;
+    }
     getnameinfo((struct sockaddr *)&a, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
     size_t at = strlen(line);
     snprintf(line + at, sizeof line - at, a.ss_family == AF_INET6 ? " [%s]:%s" : " %s:%s", host, port);
@@ -119,133 +150,44 @@ static void say_ready(void)
   fflush(stdout);
 }
 
-/* ---- a request becomes fmaster's command line ---- */
-
-struct words {
-  char **v;
-  size_t n, room;
-};
-
-static void word(struct words *w, char *text)
-{
-  if (w->n + 1 >= w->room) {
-    w->room = w->room ? 2 * w->room : 64;
-    w->v = realloc(w->v, w->room * sizeof *w->v);
-  }
-  if (!w->v || !text)
-    fail("a session", "out of memory");
-  w->v[w->n++] = text;
-  w->v[w->n] = 0;
-}
-
-static void option(struct words *w, const char *name, const uint8_t *value, uint32_t n)
-{
-  word(w, strdup(name));
-  word(w, strndup((const char *)value, n));
-}
-
-static void flags(struct words *w, uint64_t f)
-{
-  static const struct {
-    unsigned flag;
-    const char *text;
-  } names[] = {{RQF_TRACE, "--trace"},           {RQF_STATS, "--stats"},
-               {RQF_NO_REWRITE, "--no-rewrite"}, {RQF_NO_CACHE, "--no-cache"}, {RQF_PROGRAMS_HERE, "--programs=here"},
-               {RQF_CLEAN_ENV, "--clean-env"},   {RQF_VERBOSE, "--verbose"}};
-  for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-    if (f & names[i].flag)
-      word(w, strdup(names[i].text));
-}
-
-static void fact(struct words *options, struct words *args, unsigned kind, const uint8_t *v, uint32_t n)
-{
-  char number[16];
-  switch (kind) {
-  case RQ_ARG:
-    word(args, strndup((const char *)v, n));
-    break;
-  case RQ_ENV:
-    option(options, "--env", v, n);
-    break;
-  case RQ_MAP:
-    option(options, "--map", v, n);
-    break;
-  case RQ_CWD:
-    option(options, "--cwd", v, n);
-    break;
-  case RQ_CWD_ERROR:
-    snprintf(number, sizeof number, "%d", (int)fact_int(v, n, 0));
-    option(options, "--cwd-error", (uint8_t *)number, (uint32_t)strlen(number));
-    break;
-  case RQ_FLAGS:
-    flags(options, fact_int(v, n, 0));
-    break;
-  default:
-    break;
-  }
-}
-
-static bool read_request(struct words *all, const uint8_t *body, size_t n)
-{
-  struct rbuf r = {body, body + n, false};
-  struct words args = {0};
-  const uint8_t *v;
-  uint32_t len;
-  unsigned kind;
-  while ((kind = get_fact(&r, &v, &len))) {
-    if (memchr(v, 0, len) && kind != RQ_FLAGS && kind != RQ_CWD_ERROR)
-      return false;
-    fact(all, &args, kind, v, len);
-  }
-  if (!args.n)
-    word(all, strdup("--login"));
-  word(all, strdup("--"));
-  for (size_t i = 0; i < args.n; i++)
-    word(all, args.v[i]);
-  free(args.v);
-  return !r.bad;
-}
-
-/* What the kernel would refuse to execute; told while there is still somebody to tell. */
-static bool too_long(const struct words *w)
-{
-  size_t all = 0;
-  for (size_t i = 0; i < w->n; i++)
-    all += strlen(w->v[i]) + 1 + sizeof(char *);
-  for (char **e = environ; *e; e++)
-    all += strlen(*e) + 1 + sizeof(char *);
-  return all + 4096 > (size_t)sysconf(_SC_ARG_MAX);
-}
-
 /* ---- a session ---- */
 
-static void exec_fmaster(struct words *w, int sock, int told, const char *path, pid_t parent)
+/* A slave has nothing to do with our terminal and files. */
+static void be_alone(void)
+{
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  setsid();
+  for (int i = 0; i < 3 && null >= 0; i++)
+    dup2(null, i);
+}
+
+static void exec_part(struct words *w, int sock, int told, bool reverse, pid_t parent)
 {
   sigset_t none;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent)
     _exit(FAILED);
+  if (reverse)
+    be_alone();
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, 0);
   set_cloexec(sock, false);
-  execv(path, w->v);
+  execv(w->v[0], w->v);
   int err = errno;
   if (write(told, &err, sizeof err) < 0)
     _exit(FAILED - 1);
   _exit(FAILED);
 }
 
-/* fmaster on the socket; `told' reads end of file when it runs, else an errno. -errno. */
-static pid_t start_fmaster(struct words *w, int sock)
+/* fmaster or fslave on the socket; `told' reads end of file when it runs, else an errno. -errno. */
+static pid_t start_part(struct words *w, int sock, bool reverse)
 {
   int told[2], err = 0;
-  char *path = near_find("fmaster");
-  if (!path || pipe2(told, O_CLOEXEC))
-    return path ? -errno : -ENOENT;
-  w->v[0] = path;
+  if (pipe2(told, O_CLOEXEC))
+    return -errno;
   pid_t parent = getpid(), pid = fork();
   if (!pid)
-    exec_fmaster(w, sock, told[1], path, parent);
+    exec_part(w, sock, told[1], reverse, parent);
   close(told[1]);
   if (pid < 0)
     err = errno;
@@ -256,7 +198,7 @@ static pid_t start_fmaster(struct words *w, int sock)
 }
 
 /* Until fmaster has ended; asked to end ourselves, we ask it. */
-static void supervise(pid_t fmaster, uint64_t id)
+static void supervise(pid_t part, uint64_t id)
 {
   uint64_t deadline = UINT64_MAX;
   for (;;) {
@@ -265,12 +207,12 @@ static void supervise(pid_t fmaster, uint64_t id)
     poll(&p, 1, deadline == UINT64_MAX ? -1 : 50);
     while (read(D.signals, &si, sizeof si) == sizeof si)
       if (si.ssi_signo != SIGCHLD && deadline == UINT64_MAX) {
-        kill(fmaster, SIGTERM);
+        kill(part, SIGTERM);
         deadline = now_ms() + END_MS;
       }
     if (now_ms() >= deadline)
-      kill(fmaster, SIGKILL);
-    if (waitpid(fmaster, 0, WNOHANG) == fmaster)
+      kill(part, SIGKILL);
+    if (waitpid(part, 0, WNOHANG) == part)
       break;
   }
   int left = killall_session(id);
@@ -279,51 +221,97 @@ static void supervise(pid_t fmaster, uint64_t id)
     log_more("session %lx: %d programs were left and killed", (unsigned long)id, left);
 }
 
+static void master_words(struct words *w, const char *fds, uint64_t id)
+{
+  char text[20];
+  snprintf(text, sizeof text, "%lx", (unsigned long)id);
+  words_option(w, "--fds", fds);
+  words_option(w, "--id", text);
+}
+
+/* False: refused, which the other side has been told. */
+static bool enter_cwd(int sock, const char *cwd)
+{
+  char why[256];
+  const char *to = cwd ? cwd : getenv("HOME");
+  if (!to || !chdir(to) || !cwd)
+    return true;
+  snprintf(why, sizeof why, "%.200s: %s", to, strerror(errno));
+  request_verdict(sock, V_FAILED, why);
+  return false;
+}
+
+/* The command line of what is asked for. */
+static bool make_words(struct words *w, int sock, const uint8_t *body, size_t n, uint64_t id)
+{
+  bool reverse = request_flags(body, n) & RQF_REVERSE;
+  const char *name = reverse ? "fslave" : "fmaster";
+  char fds[32], why[80], *path = near_find(name);
+  if (!path) {
+    snprintf(why, sizeof why, "nexecd finds no %s beside itself", name);
+    request_verdict(sock, V_FAILED, why);
+    log_line("no %s beside nexecd, in its libexec or in PATH", name);
+    return false;
+  }
+  snprintf(fds, sizeof fds, "%d,%d", sock, sock);
+  words_add(w, path);
+  if (reverse) {
+    words_option(w, "--fds", fds);
+    return enter_cwd(sock, request_cwd(body, n));
+  }
+  master_words(w, fds, id);
+  if (!request_words(w, body, n)) {
+    request_verdict(sock, V_REQUEST, "malformed request");
+    return false;
+  }
+  if (words_too_long(w))
+    request_verdict(sock, V_TOO_LONG, "the arguments are too long");
+  return !words_too_long(w);
+}
+
+/* Over a unix socket it is enough to be the user whom we serve, or root. */
+static bool known(int sock, char why[256])
+{
+  static const struct secret none;
+  struct sockaddr_storage a;
+  struct ucred u;
+  socklen_t n = sizeof a, m = sizeof u;
+  bool local = !getsockname(sock, (struct sockaddr *)&a, &n) && a.ss_family == AF_UNIX;
+  if (!local)
+    return !handshake_server(sock, &D.secret, why);
+  if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &u, &m) || (u.uid && u.uid != geteuid())) {
+    snprintf(why, 256, "user %d is not served here", (int)u.uid);
+    return false;
+  }
+  return !handshake_server(sock, &none, why);
+}
+
 static void session(int sock)
 {
-  char why[256], id_text[20], fds[32];
+  char why[256];
   struct words w = {0};
   uint64_t id;
   size_t n;
-  if (handshake_server(sock, &D.secret, why)) {
+  if (!known(sock, why)) {
     log_line("a connection was refused: %s", why);
     return;
   }
-  uint8_t *body = handshake_read_request(sock, &n, why);
+  uint8_t *body = request_read(sock, sock, &n, why);
   if (!body) {
     log_line("a request was refused: %s", why);
     return;
   }
   if (getrandom(&id, sizeof id, 0) != sizeof id)
     fail("a session", "no random numbers");
-  snprintf(id_text, sizeof id_text, "%lx", (unsigned long)id);
-  snprintf(fds, sizeof fds, "%d,%d", sock, sock);
-  word(&w, strdup("fmaster"));
-  option(&w, "--fds", (uint8_t *)fds, sizeof fds);
-  option(&w, "--id", (uint8_t *)id_text, sizeof id_text);
-  if (!read_request(&w, body, n)) {
-    handshake_verdict(sock, V_REQUEST, "malformed request");
+  /* The verdict goes first: the part's frames follow it at once. */
+  if (!make_words(&w, sock, body, n, id) || request_verdict(sock, V_OK, ""))
     return;
-  }
+  pid_t part = start_part(&w, sock, request_flags(body, n) & RQF_REVERSE);
   free(body);
-  if (too_long(&w)) {
-    handshake_verdict(sock, V_TOO_LONG, "the arguments are too long");
-    return;
-  }
-  /* The verdict goes first: fmaster's frames follow it at once. */
-  char *path = near_find("fmaster");
-  if (!path || access(path, X_OK)) {
-    handshake_verdict(sock, V_FAILED, "nexecd finds no fmaster beside itself");
-    log_line("no fmaster beside nexecd, in its libexec or in PATH");
-    return;
-  }
-  if (handshake_verdict(sock, V_OK, ""))
-    return;
-  pid_t fmaster = start_fmaster(&w, sock);
   close(sock);
-  if (fmaster < 0)
-    fail("fmaster", strerror(-(int)fmaster));
-  supervise(fmaster, id);
+  if (part < 0)
+    fail(w.v[0], strerror(-(int)part));
+  supervise(part, id);
 }
 
 /* ---- the listener ---- */

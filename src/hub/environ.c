@@ -2,8 +2,8 @@
  * The environment of the command: a login's on the master, with what belongs to the person and the terminal from the
  * slave.
  *
- * Owns nothing; base/travel.c has the list. Must never take a name from the slave that changes which code is run (LD_*),
- * whatever that one sends.
+ * Owns nothing; base/travel.c has the list. Must never take a name from the slave that changes which code is run
+ * (LD_*), whatever that one sends.
  */
 #include <paths.h>
 #include <stdio.h>
@@ -105,6 +105,10 @@ char **launch_environment(struct hub *h, const struct launch *l)
   struct env e = {0};
   if (hub_session(h)->flags & SF_STANDALONE) {
     of_ours(&e, l);
+  } else if (hub_session(h)->flags & SF_REVERSE) {
+    of_ours(&e, l);
+    set(&e, "PWD", hub_session(h)->facts.cwd);
+    set(&e, "TMPDIR", l->tmpdir);
   } else {
     of_slave(&e, l, hub_slave_env(h));
     set(&e, "PWD", l->cwd ? l->cwd : hub_session(h)->facts.cwd);

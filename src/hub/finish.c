@@ -92,7 +92,7 @@ static void tell_stats(struct hub *h)
   if (!text)
     return;
   struct iovec part = {text, n};
-  if (h->out >= 0)
+  if (h->out >= 0 && !(h->o.flags & SF_REVERSE))
     hub_send(h, (struct frame){.type = F_STATS}, &part, 1);
   else if (writev(STDERR_FILENO, &part, 1) < 0)
     log_more("the figures could not be written");
@@ -105,6 +105,10 @@ static void tell_stats(struct hub *h)
 static void tell_late(struct hub *h, const struct late *l)
 {
   char line[LINE_MAX_];
+  if (h->o.flags & SF_REVERSE) {
+    log_line("%s: %s", l->path, strerror(-l->err));
+    return;
+  }
   uint8_t head[12];
   bool raw = h->pty.wanted && h->s->facts.stdio[2].kind == K_TTY;
   int n = snprintf(line, sizeof line, "nexec: %s: %s%s", l->path, strerror(-l->err), raw ? "\r\n" : "\n");

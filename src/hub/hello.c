@@ -108,6 +108,12 @@ struct greeting {
   int64_t clock;
 };
 
+/* In reverse the person and the terminal are on our side: what the slave's are is nobody's business. */
+static bool of_person(unsigned fact)
+{
+  return fact == FACT_STDIO || fact == FACT_TTYNAME || fact == FACT_TERMIOS || fact == FACT_WINSIZE || fact == FACT_ENV;
+}
+
 static void take_fact(struct hub *h, struct greeting *g, unsigned fact, const uint8_t *v, uint32_t n)
 {
   struct facts *f = &h->s->facts;
@@ -183,7 +189,8 @@ static int take_facts(struct hub *h, struct greeting *g, const uint8_t *body, ui
     return -EPROTO;
   }
   while ((fact = get_fact(&r, &v, &len)))
-    take_fact(h, g, fact, v, len);
+    if (!(h->o.flags & SF_REVERSE && of_person(fact)))
+      take_fact(h, g, fact, v, len);
   if (r.bad || g->version != WIRE_VERSION) {
     if (r.bad)
       hub_abort(h, true, "malformed greeting from the slave");

@@ -86,6 +86,12 @@ static int make_signals(struct hub *h)
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGHUP);
+  for (const int *s = (const int[]){SIGQUIT, SIGUSR1, SIGUSR2, 0}; h->o.flags & SF_REVERSE && *s; s++)
+    sigaddset(&set, *s);
+  if (h->o.flags & SF_REVERSE) /* the terminal stops programs; who serves them goes on */
+    for (const int *s = (const int[]){SIGTSTP, SIGTTIN, SIGTTOU, 0}; *s; s++)
+      signal(*s, SIG_IGN);
+  h->parent = getppid();
   sigprocmask(SIG_BLOCK, &set, 0);
   signal(SIGPIPE, SIG_IGN);
   h->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -262,10 +268,21 @@ static void settle_deaths(struct hub *h, bool drained)
     command_ended(h);
 }
 
+/* The programs have got the terminal's themselves; others are meant for the command, while nexec is there to send them.
+ */
+static bool pass_on(struct hub *h, const struct signalfd_siginfo *si)
+{
+  if (!(h->o.flags & SF_REVERSE) || getppid() != h->parent)
+    return false;
+  if (si->ssi_code != SI_KERNEL && h->command > 0 && h->status < 0)
+    kill(h->command, (int)si->ssi_signo);
+  return true;
+}
+
 static void take_signal(struct hub *h)
 {
   struct signalfd_siginfo si;
-  if (read(h->signals, &si, sizeof si) == sizeof si)
+  if (read(h->signals, &si, sizeof si) == sizeof si && !pass_on(h, &si))
     hub_abort(h, true, "the master was told to end (signal %u)", si.ssi_signo);
 }
 
@@ -346,7 +363,7 @@ static void request_ended(struct hub *h)
  */
 static bool leave_rest_to_child(struct hub *h)
 {
-  if (!(h->o.flags & SF_STANDALONE) || h->requests_ended)
+  if (!(h->o.flags & (SF_STANDALONE | SF_REVERSE)) || h->requests_ended)
     return false;
   /* Most often the last of them is just ending. */
   if (poll(&(struct pollfd){.fd = h->request}, 1, LINGER_MS) > 0)

@@ -138,6 +138,7 @@ struct hub {
   struct session *s;
   uint8_t *memory;
   int session_fd, request, program_end, epoll, ends /* epoll of stream placeholders */, inotify, signals;
+  pid_t parent; /* as it was at the start */
   struct hub_options o;
   char **env;
 

@@ -73,7 +73,7 @@ static int stdio_fd(struct hub *h, unsigned i)
 
 static int open_stdio(struct hub *h, struct start *s)
 {
-  bool here = hub_session(h)->flags & SF_STANDALONE;
+  bool here = hub_session(h)->flags & (SF_STANDALONE | SF_REVERSE);
   for (unsigned i = 0; i < 3; i++) {
     s->fds[i] = here ? -1 : stdio_fd(h, i);
     if (s->fds[i] == -1 && !here)
@@ -95,7 +95,7 @@ static int write_carry(struct hub *h, const struct launch *l, struct start *s)
   k->ctx = 1;
   k->cwd_handle = here || l->cwd ? H_NONE : H_CWD;
   k->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1; /* before it is set for the agent's sake */
-  k->umask = here ? mask : ses->facts.umask;
+  k->umask = here || ses->flags & SF_REVERSE ? mask : ses->facts.umask;
   snprintf(k->cwd, sizeof k->cwd, "%s", l->cwd ? l->cwd : ses->facts.cwd);
   snprintf(k->execfn, sizeof k->execfn, "%s", l->program);
   int fd = memfd_new("fsyscall-carry", false);
@@ -162,9 +162,9 @@ static void child_descriptors(struct start *s)
   }
 }
 
-static void child_directory(const struct launch *l, bool here)
+static void child_directory(const struct launch *l, bool alone)
 {
-  const char *to = l->cwd ? l->cwd : here ? 0 : l->tmpdir;
+  const char *to = l->cwd ? l->cwd : alone ? 0 : l->tmpdir;
   if (to && chdir(to))
     child_failed(to);
 }
@@ -179,10 +179,10 @@ static void child_terminal(int fd)
 
 static void child(struct hub *h, const struct launch *l, struct start *s, char **env, pid_t parent)
 {
-  bool here = hub_session(h)->flags & SF_STANDALONE;
+  bool alone = hub_session(h)->flags & SF_STANDALONE, here = alone || hub_session(h)->flags & SF_REVERSE;
   /* A process group of its own, in our session if that has no terminal: one that nobody of its session could continue
      is never stopped by SIGTSTP. */
-  if (!here) {
+  if (!alone) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* until it is the agent, nobody else would find it */
     if (getppid() != parent)
       _exit(STATUS_FAILED);
@@ -192,7 +192,7 @@ static void child(struct hub *h, const struct launch *l, struct start *s, char *
   else if (!here && (getsid(0) != getppid() || setpgid(0, 0)))
     setsid();
   child_signals();
-  child_directory(l, here);
+  child_directory(l, alone);
   umask((mode_t)s->carry.umask);
   /* The hub's own limit is higher: descriptors first, then the limit, which closes nothing. */
   child_descriptors(s);
@@ -232,7 +232,7 @@ pid_t launch(struct hub *h, const struct launch *l)
     log_line("cannot start the command: %s", strerror(-err));
     return err;
   }
-  if (!(hub_session(h)->flags & SF_STANDALONE) && hub_terminal(h) < 0)
+  if (!(hub_session(h)->flags & (SF_STANDALONE | SF_REVERSE)) && hub_terminal(h) < 0)
     setpgid(pid, pid); /* by whoever comes first: it may be sent a signal at once */
   close_given(&s);
   return pid;

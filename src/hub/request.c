@@ -256,7 +256,7 @@ static int relay(struct hub *h, const struct message *m)
 static int trace(struct hub *h, const struct message *m)
 {
   struct iovec part = {m->body, m->n};
-  if (h->out >= 0)
+  if (h->out >= 0 && !(h->o.flags & SF_REVERSE))
     hub_send(h, (struct frame){.type = F_TRACE}, &part, 1);
   else if (writev(h->o.trace_fd, &part, 1) < 0)
     return 0; /* nobody reads the trace any more: the programs go on */

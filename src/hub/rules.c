@@ -6,6 +6,7 @@
 #include "hub/rules.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,19 @@ static const char *word_end(const char *at, const char *end)
   return at;
 }
 
+/* ~ is the home of who runs us; without one such a rule is none. */
+static int add_path(struct rules *r, enum where where, const char *path, size_t n)
+{
+  const char *home = getenv("HOME");
+  char whole[sizeof r->rule[0].prefix];
+  if (*path != '~')
+    return rules_add(r, where, path, n);
+  if (!home || home[0] != '/')
+    return 0;
+  int len = snprintf(whole, sizeof whole, "%s%.*s", home, (int)n - 1, path + 1);
+  return len < (int)sizeof whole ? rules_add(r, where, whole, (size_t)len) : -ENAMETOOLONG;
+}
+
 static int read_line(struct rules *r, const char *at, const char *end, bool programs_here)
 {
   const char *comment = memchr(at, '#', (size_t)(end - at));
@@ -74,7 +88,7 @@ static int read_line(struct rules *r, const char *at, const char *end, bool prog
   int where = n == 8 && !memcmp(word, "programs", 8) ? (programs_here ? WHERE_REMOTE : WHERE_LOCAL) : where_of(word, n);
   if (where < 0 || skip_blank(path_stop, end) != end)
     return -EINVAL;
-  return rules_add(r, (enum where)where, path, (size_t)(path_stop - path));
+  return add_path(r, (enum where)where, path, (size_t)(path_stop - path));
 }
 
 int rules_read(struct rules *r, const char *text, size_t n, bool programs_here)

@@ -28,6 +28,6 @@ enum where rules_where(const struct rules *r, const char *path);
 const char *where_name(enum where w);
 
 /* The profiles that are built in. */
-extern const char profile_forward[], profile_forward_end[];
+extern const char profile_forward[], profile_forward_end[], profile_reverse[], profile_reverse_end[];
 
 #endif

@@ -169,6 +169,9 @@ void hub_aborted(struct hub *h, const uint8_t *body, uint32_t n)
 static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
 {
   struct rbuf r = {body, body + n, false};
+  bool of_person = f->type == F_SIGNAL || f->type == F_WINSIZE || f->type == F_INPUT;
+  if (of_person && h->o.flags & SF_REVERSE) /* who is on our side */
+    return 0;
   switch (f->type) {
   case F_REPLY:
     return reply_take(h, f, body, n);
