@@ -115,8 +115,11 @@ static int option(const char *name, const char *value, struct slave_options *o)
     return value && terminal_set(value) ? 2 : 0;
   if (!strcmp(name, "--escape"))
     return value && escape_number(value) ? 2 : 0;
-  if (!strcmp(name, "--serve"))
-    return serve(o) ? 1 : 0;
+  if (!strcmp(name, "--serve")) {
+    if (!serve(o))
+      exit(SLAVE_FAILED); /* the other side knows why */
+    return 1;
+  }
   if (!strcmp(name, "--fds"))
     return value && stream_numbers(value, o) ? 2 : 0;
   for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
