@@ -26,6 +26,7 @@ struct entry {
   int epfd, fd;
   struct handle h;
   uint32_t events, told;
+  bool fired; /* EPOLLONESHOT: it has been reported, and is not looked at until it is set again */
   uint64_t data;
 };
 static struct entry *list;
@@ -67,6 +68,7 @@ static void entry_set(int epfd, int fd, struct handle h, const struct epoll_even
   }
   e->h = h;
   e->events = e->told = ev->events;
+  e->fired = false;
   e->data = ev->data;
 }
 
@@ -102,12 +104,12 @@ long a_epoll_ctl(struct call *c)
 
 /*
  * The kernel holds a placeholder writable at all times. While a write would have to wait, it is not told to look for
- * that, but for the byte that will say that the window has opened. What it reports only once is left as it is.
+ * that, but for the byte that will say that the window has opened. What has been reported once and for all stays so.
  */
 static void tell_kernel(struct entry *e, struct hstate *s)
 {
   uint32_t want = e->events;
-  if (want & (EPOLLONESHOT | EPOLLEXCLUSIVE))
+  if (want & EPOLLEXCLUSIVE || e->fired)
     return;
   if (want & EPOLL_OUT && !stream_now(s, POLLOUT)) {
     stream_arm_out(s);
@@ -234,6 +236,15 @@ static void take_back(struct entry *e)
     sys4(__NR_epoll_ctl, e->epfd, EPOLL_CTL_MOD, e->fd, &ev);
 }
 
+static void note_fired(const struct entry *copy)
+{
+  lock(&list_lock);
+  struct entry *e = *entry_at(copy->epfd, copy->fd);
+  if (e && e->h.v == copy->h.v)
+    e->fired = true;
+  unlock(&list_lock);
+}
+
 /* What the event means for a stream; 0: nothing. */
 static uint32_t true_events(struct call *c, int epfd, const struct epoll_event *ev)
 {
@@ -246,6 +257,8 @@ static uint32_t true_events(struct call *c, int epfd, const struct epoll_event *
       (now & ~(uint32_t)EPOLL_OUT) | (now & ev->events & EPOLL_OUT) | (ev->events & (EPOLLERR | EPOLLHUP));
   if (!events)
     take_back(&e);
+  else if (e.events & EPOLLONESHOT)
+    note_fired(&e);
   return events;
 }
 

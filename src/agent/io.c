@@ -278,8 +278,10 @@ static long read_kept(const struct thread *t, struct spans *sp, uint64_t off)
   return spans_out(sp, t->kept.at + from, n < sp->left ? n : sp->left);
 }
 
+enum manner { READ_SURE /* it cannot block */, READ_WAITS, READ_NOW };
+
 /* One question, at most a frame's worth of bytes. */
-static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64_t off, bool blocking)
+static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64_t off, enum manner how)
 {
   struct req q;
   bool own = off == OWN_OFFSET;
@@ -290,7 +292,8 @@ static long read_chunk(struct call *c, struct rfile *f, struct spans *sp, uint64
   req_u64(&q, room);
   if (!own)
     req_u64(&q, off);
-  long r = req_call(&q, blocking);
+  q.flags |= how == READ_NOW ? FF_CONTENTS : 0;
+  long r = req_call(&q, how == READ_WAITS);
   c->where = q.reply_flags & FF_KNOWN ? N_MEMORY : N_WAITED;
   if (r < 0)
     return r;
@@ -313,7 +316,7 @@ static long read_piece(struct call *c, struct rfile *f, struct spans *sp, uint64
     if (done < 0 || (uint64_t)done >= want)
       return done;
   }
-  r = read_chunk(c, f, sp, off + (uint64_t)done, false);
+  r = read_chunk(c, f, sp, off + (uint64_t)done, READ_SURE);
   return r < 0 ? (done ? done : r) : done + r;
 }
 
@@ -335,7 +338,7 @@ static long read_part(struct call *c, struct rfile *f, struct spans *sp, uint64_
 {
   bool stored = off != OWN_OFFSET && snap_true(f->s, SNAP_ATTR | SNAP_STORE);
   return stored              ? read_stored(c, f, sp, off)
-         : off == OWN_OFFSET ? read_chunk(c, f, sp, off, false)
+         : off == OWN_OFFSET ? read_chunk(c, f, sp, off, READ_SURE)
                              : read_piece(c, f, sp, off);
 }
 
@@ -368,23 +371,13 @@ static long read_moving(struct call *c, struct rfile *f, struct spans *sp)
   return r;
 }
 
-/* Nobody waits for what is not there yet: the descriptor may be O_NONBLOCK for this program alone. */
-static long stream_must_be_ready(struct call *c, struct rfile *f)
-{
-  if (stream_now(f->s, POLLIN))
-    return 0;
-  long events = stream_ask(c, f, POLLIN);
-  return events < 0 ? events : events ? 0 : -EAGAIN;
-}
-
 static long read_stream(struct call *c, struct rfile *f, struct spans *sp)
 {
   if (!spans_sane(sp))
     return -EFAULT;
-  long r = f->s->flags & O_NONBLOCK ? stream_must_be_ready(c, f) : 0;
-  if (r == 0)
-    r = read_chunk(c, f, sp, OWN_OFFSET, true);
-  if (r < 0)
+  /* Whether to wait is this program's wish: the descriptor there may be others', too. */
+  long r = read_chunk(c, f, sp, OWN_OFFSET, f->s->flags & O_NONBLOCK ? READ_NOW : READ_WAITS);
+  if (r < 0 && r != -EAGAIN)
     return r;
   __atomic_store_n(&f->s->ready, 0, __ATOMIC_RELEASE);
   stream_drain(f->fd);
@@ -405,7 +398,7 @@ long file_read(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
   if (is_stream(f->s))
     return f->s->kind == K_NOTIFY ? notify_read(c, f, sp) : read_stream(c, f, sp);
   if (f->s->kind == K_CHR)
-    return read_chunk(c, f, sp, off, true);
+    return read_chunk(c, f, sp, off, READ_WAITS);
   if (off == OWN_OFFSET && !f->s->offset_remote)
     return read_moving(c, f, sp);
   return read_chunks(c, f, sp, off);

@@ -79,7 +79,7 @@ enum frame_flag {
                       FF_CACHEABLE if nobody else has put anything into it before that */
   FF_OOB = 2,      /* agent to hub only: the bytes of the body's one buffer are in slot(tag).data[frame.ack], its 4 bytes
                       of length in the body; the hub puts them in at body offset frame.seq */
-  FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did */
+  FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did. request read: it does not wait */
   FF_POSTED = 2,   /* hub to agent only: the reply is the hub's, the slave's is still to come */
   FF_KNOWN = 8,    /* hub to agent only: the reply is the hub's, and the slave has not been asked */
   FF_FD = 8,       /* agent to hub only: a descriptor comes with the message */

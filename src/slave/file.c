@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -360,22 +361,48 @@ static bool unsure(int err)
   return err == EAGAIN || err == EOPNOTSUPP || err == ENOSYS || err == EINVAL || err == EINTR;
 }
 
-/* What is there already is taken at once; else a worker waits for it. */
+/* Nobody is to wait, and the kernel cannot be told so for this one read. Once there is something, a worker takes it: it
+   may be somebody else's by then. */
+static long read_now(struct call *c, int fd)
+{
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  if (fcntl(fd, F_GETFL) & O_NONBLOCK) {
+    ssize_t r = read(fd, (void *)(uintptr_t)c->a[1], c->o_room);
+    return r < 0 ? -errno : r;
+  }
+  return poll(&p, 1, 0) > 0 ? CALL_DEFER : -EAGAIN;
+}
+
+#define LOOK_MS 50 /* a cancelled call's signal may come just before it waits */
+
+/* A description that its opener made O_NONBLOCK, read by a program that waits. */
+static void wait_readable(int fd)
+{
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  poll(&p, 1, LOOK_MS);
+}
+
+/* What is there already is taken at once; else a worker waits for it, unless nobody is to wait. */
 static long read_stream(struct call *c, uint64_t offset)
 {
   struct iovec v = {(void *)(uintptr_t)c->a[1], c->o_room};
   int fd = c->h[0]->fd;
+  bool waits = !(c->f.flags & FF_CONTENTS);
   if (!c->worker) {
     ssize_t r = syscall(SYS_preadv2, fd, &v, 1, offset, offset, RWF_NOWAIT);
-    return r >= 0 ? r : unsure(errno) ? CALL_DEFER : -errno;
+    if (r < 0 && !waits && errno != EAGAIN && unsure(errno))
+      return read_now(c, fd);
+    return r >= 0 ? r : waits && unsure(errno) ? CALL_DEFER : -errno;
   }
   for (;;) {
     if (worker_cancelled())
       return -EINTR;
     ssize_t r =
         offset == OWN_OFFSET ? read(fd, v.iov_base, v.iov_len) : pread(fd, v.iov_base, v.iov_len, (off_t)offset);
-    if (r >= 0 || errno != EINTR)
+    if (r >= 0 || (errno != EINTR && !(errno == EAGAIN && waits)))
       return r < 0 ? -errno : r;
+    if (errno == EAGAIN)
+      wait_readable(fd);
   }
 }
 
