@@ -4,8 +4,7 @@
  *
  * Owns the blocks, a bounded number for the session, and the tags with which they are asked for. How far ahead grows
  * with use: a file read in order doubles its window. How much is under way at all is bounded by what the stream
- * carries: when replies begin to take longer than they must, they wait in a queue, and so would what a person is
- * waiting for.
+ * carries in a short time: the rest would wait in a queue, and with it what a person is waiting for.
  *
  * What lies here is the file's contents while the file's counter stands where it stood when the slave promised (with
  * FF_CACHEABLE) to tell of changes; that is looked at when a block is asked for and again when it is given. Must never
@@ -22,7 +21,8 @@
 #define BLOCK_SIZE FRAME_DATA_MAX
 #define WINDOW_MAX 144        /* blocks of one file */
 #define UNDER_WAY_MIN 2       /* blocks */
-#define DELAY_ALLOWED 20000   /* microseconds that a reply may wait behind others */
+#define DELAY_ALLOWED 50000   /* microseconds that a reply may wait behind others */
+#define MOMENT 10000          /* microseconds */
 #define DELAY_KNOWN 10000000u /* microseconds after which the shortest delay is measured anew */
 
 enum state { FREE, ASKED, THERE, UNWANTED /* asked, but its reply is for nobody */ };
@@ -56,7 +56,8 @@ struct readahead {
 static struct {
   struct block block[BLOCKS];
   unsigned under_way, allowed, questions;
-  uint64_t shortest, measured, shrunk; /* the shortest delay, when that was; when less was allowed last */
+  uint64_t shortest, measured; /* the shortest delay, and when that was */
+  uint64_t bytes, since;       /* so many have come since then */
 } A = {.allowed = 4};
 
 static uint64_t now_us(void)
@@ -78,18 +79,21 @@ static uint32_t gen_now(const struct hub *h, const struct file *f)
 
 /* ---- how much the stream carries ---- */
 
-static void delay_seen(uint64_t now, uint64_t delay)
+/* What comes in the time of a round trip, and DELAY_ALLOWED more: a link that is idle now and then is not used, one on
+   which more than that lies makes others wait. Measured over a round trip and a moment: what comes at once says nothing. */
+static void came(uint64_t now, uint64_t delay, uint32_t bytes)
 {
   if (!A.measured || delay <= A.shortest || now - A.measured > DELAY_KNOWN) {
     A.shortest = delay;
     A.measured = now;
   }
-  if (delay <= A.shortest + DELAY_ALLOWED) {
-    A.allowed += A.allowed < BLOCKS;
-  } else if (now - A.shrunk > delay) {
-    A.allowed = A.allowed * 3 / 4 > UNDER_WAY_MIN ? A.allowed * 3 / 4 : UNDER_WAY_MIN;
-    A.shrunk = now;
-  }
+  A.bytes += bytes;
+  if (now - A.since < A.shortest + MOMENT)
+    return;
+  uint64_t blocks = A.bytes * (A.shortest + DELAY_ALLOWED) / (now - A.since) / BLOCK_SIZE;
+  A.allowed = blocks < UNDER_WAY_MIN ? UNDER_WAY_MIN : blocks > BLOCKS ? BLOCKS : (unsigned)blocks;
+  A.since = now;
+  A.bytes = 0;
 }
 
 /* ---- blocks ---- */
@@ -169,7 +173,10 @@ static bool ask_block(struct hub *h, const struct file *f)
   ra->last = &b->next;
   ra->end += b->len;
   ra->held++;
-  A.under_way++;
+  if (!A.under_way++) {
+    A.since = b->asked;
+    A.bytes = 0;
+  }
   ask_read(h, READAHEAD_TAG + (uint32_t)(b - A.block), 0, f->handle, b->offset, b->len);
   return true;
 }
@@ -436,7 +443,7 @@ int readahead_reply(struct hub *h, const struct frame *reply, const uint8_t *bod
     return -EPROTO;
   A.under_way--;
   uint64_t now = now_us();
-  delay_seen(now, now - b->asked);
+  came(now, now - b->asked, len);
   count(h, N_AHEAD, len);
   struct file *f = b->state == ASKED ? file_at(h, b->handle) : 0;
   if (!f) {
