@@ -100,6 +100,9 @@ bool attr_executable(const struct wire_attr *a);
 /* A number fresh from the kernel: -EMFILE if it is one that the program must not see. */
 long fd_new(struct proc *p, long fd);
 
+/* procview.c: a file of /proc that has just been opened for reading shows what the program is to see. `fd' */
+long proc_view(struct call *c, const char *path, long fd);
+
 /* vft.c */
 /* True if everything below a local directory descriptor is local too and has no names of its own kind (/proc, /dev). */
 bool vft_pure(struct proc *p, int fd);

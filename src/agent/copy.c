@@ -34,6 +34,15 @@ static long end_open(struct call *c, struct end *e, int fd, uint64_t user)
   return user && (int64_t)e->off < 0 ? -EINVAL : 0;
 }
 
+/* Nothing is read from what is open for writing only, nor written the other way. */
+static long wrong_modes(const struct end *from, const struct end *to)
+{
+  long in = from->remote ? (long)from->f.s->flags : sys3(__NR_fcntl, from->f.fd, F_GETFL, 0);
+  long out = to->remote ? (long)to->f.s->flags : sys3(__NR_fcntl, to->f.fd, F_GETFL, 0);
+  bool bad = in < 0 || out < 0 || (in | out) & O_PATH || (in & O_ACCMODE) == O_WRONLY || (out & O_ACCMODE) == O_RDONLY;
+  return bad ? -EBADF : 0;
+}
+
 static void end_moved(struct end *e, long n)
 {
   if (e->user)
@@ -208,6 +217,8 @@ long a_sendfile(struct call *c)
   if (r < 0)
     return r;
   end_open(c, &to, (int)c->a[0], 0);
+  if ((r = wrong_modes(&from, &to)))
+    return r;
   if ((from.remote && !has_offset(from.f.s)) || appends(&to))
     return -EINVAL;
   if (from.remote && from.off == OWN_OFFSET && read_is_native(&from.f) && !to.remote) {
@@ -258,6 +269,8 @@ long a_splice(struct call *c)
   long r = end_open(c, &from, (int)c->a[0], c->a[1]);
   if (r == 0)
     r = end_open(c, &to, (int)c->a[2], c->a[3]);
+  if (r == 0)
+    r = wrong_modes(&from, &to);
   if (r < 0)
     return r;
   bool in = end_is_pipe(&from), out = end_is_pipe(&to);

@@ -88,6 +88,12 @@ static void note(struct call *c, int epfd, int op, int fd, const struct epoll_ev
   unlock(&list_lock);
 }
 
+static bool is_path_only(struct call *c, int fd)
+{
+  struct rfile f;
+  return file_of(c, fd, &f) && f.s->flags & O_PATH;
+}
+
 long a_epoll_ctl(struct call *c)
 {
   struct epoll_event ev = {0, 0};
@@ -95,6 +101,8 @@ long a_epoll_ctl(struct call *c)
   if (op != EPOLL_CTL_DEL && copy_in(&ev, (void *)c->a[3], sizeof ev))
     return -EFAULT;
   long r = pass(c);
+  if (r == -EPERM && is_path_only(c, fd))
+    return -EBADF;
   if (r == 0)
     note(c, (int)c->a[0], op, fd, &ev);
   return r;

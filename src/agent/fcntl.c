@@ -70,6 +70,8 @@ static long remote_fcntl(struct call *c, struct rfile *f, unsigned cmd)
   case F_SETLKW:
   case F_OFD_SETLKW:
     return f->s->flags & O_PATH ? -EBADF : locks_fcntl(c, f, (int)cmd);
+  case F_CREATED_QUERY_CMD:
+    return f->s->flags & O_PATH ? -EBADF : ask_int(c, f, cmd);
   case F_GETPIPE_SZ:
   case F_SETPIPE_SZ:
     return is_stream(f->s) ? ask_int(c, f, cmd) : -EBADF;

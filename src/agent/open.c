@@ -179,9 +179,12 @@ static long open_given(struct call *c)
 
 static long open_here(struct call *c, const struct at *at)
 {
+  unsigned long flags = c->nr == __NR_openat ? c->a[2] : O_PATH;
   c->a[0] = (unsigned long)at->dirfd;
   c->a[1] = (unsigned long)at->path;
-  return open_given(c);
+  long fd = open_given(c);
+  bool reads = !(flags & (O_ACCMODE | O_PATH | O_DIRECTORY));
+  return fd >= 0 && reads && at->lexical[0] ? proc_view(c, at->lexical, fd) : fd;
 }
 
 /* Libraries are read by every program: their contents move once a session. */

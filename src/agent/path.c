@@ -81,6 +81,20 @@ static long names_changed(const struct call *c, long r)
   return r;
 }
 
+/* Two paths that lie on different sides, if both can be walked from where they start. */
+static long apart(const struct path_args *p, const struct at at[2])
+{
+  struct stat_k st;
+  for (unsigned i = 0; i < 2; i++) {
+    int dirfd = p->has_dirfd && at[i].local ? at[i].dirfd : AT_FDCWD;
+    bool relative = dirfd != AT_FDCWD && *at[i].path && *at[i].path != '/';
+    long r = relative ? sys2(__NR_fstat, dirfd, &st) : 0;
+    if (r || (relative && !S_ISDIR(st.mode)))
+      return r ? r : -ENOTDIR;
+  }
+  return -EXDEV;
+}
+
 long a_path(struct call *c)
 {
   struct path_args p = find_paths(c->row->args);
@@ -89,7 +103,7 @@ long a_path(struct call *c)
   if (r)
     return r;
   if (p.n == 2 && at[0].local != at[1].local)
-    return -EXDEV;
+    return apart(&p, at);
   long known;
   if (!at[0].local && c->row->wire == ACCESS_WIRE &&
       names_access(c, &at[0], (unsigned)c->a[2], !(c->a[3] & AT_SYMLINK_NOFOLLOW), &known))

@@ -123,21 +123,37 @@ static unsigned look(struct call *c, struct waitset *w)
   return found;
 }
 
-/* A question to the slave for each stream that nothing is known of; for calls that do not wait. */
+/* A question to the slave: what is there to be read. */
+static void ask_one(struct call *c, struct pollfd *p, struct rfile *f)
+{
+  uint32_t in = (uint16_t)p->events & ANY_IN;
+  long events = stream_ask(c, f, in);
+  if (events > 0)
+    p->revents |= (short)((uint32_t)events & (in | ALWAYS));
+}
+
+/* For each stream that nothing is known of; for calls that do not wait. */
 static unsigned ask(struct call *c, struct waitset *w)
 {
   struct rfile f;
   unsigned found = 0;
   for (unsigned i = 0; i < w->n; i++) {
-    uint32_t in = (uint16_t)w->fds[i].events & ANY_IN;
     if (!stream_of(c, w->fds[i].fd, &f) || w->fds[i].revents)
       continue;
-    long events = stream_ask(c, &f, in);
-    if (events > 0)
-      w->fds[i].revents = (short)((uint32_t)events & (in | ALWAYS));
+    ask_one(c, &w->fds[i], &f);
     found += w->fds[i].revents != 0;
   }
   return found;
+}
+
+/* Of a stream that can be written to and that is also to be read from, both are told. */
+static void ask_both(struct call *c, struct waitset *w)
+{
+  struct rfile f;
+  for (unsigned i = 0; i < w->n; i++)
+    if (w->fds[i].events & ANY_IN && w->fds[i].revents && !(w->fds[i].revents & ~ANY_OUT) &&
+        stream_of(c, w->fds[i].fd, &f) && may_read(f.s))
+      ask_one(c, &w->fds[i], &f);
 }
 
 static void arm(struct call *c, struct waitset *w)
@@ -208,9 +224,11 @@ static unsigned merge(struct call *c, struct waitset *w)
 static int64_t before_sleep(struct call *c, struct waitset *w)
 {
   unsigned found = look(c, w);
-  if (!found && w->at_once)
+  if (found)
+    ask_both(c, w);
+  else if (w->at_once)
     found = ask(c, w);
-  else if (!found)
+  else
     arm(c, w);
   enum prepared p = epoll_prepare(c, w->at_once);
   /* Between look() and the draining in arm() something may have been told. */

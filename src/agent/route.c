@@ -514,10 +514,18 @@ static int route_path(struct call *c, struct at *at)
   return r < 0 ? r : 0;
 }
 
+static bool is_dir(int fd)
+{
+  struct stat_k st;
+  return sys2(__NR_fstat, fd, &st) == 0 && S_ISDIR(st.mode);
+}
+
 static int route_local_dir(struct call *c, struct at *at)
 {
-  if (local_dir_path(at->dirfd, at->lexical))
-    return 0; /* not open, or without a name: the kernel says what is wrong with it */
+  if (!is_dir(at->dirfd) || local_dir_path(at->dirfd, at->lexical)) {
+    at->lexical[0] = 0;
+    return 0; /* not open, no directory, or without a name: the kernel says what is wrong with it */
+  }
   if (is_pure(at->lexical, strlen(at->lexical)))
     vft_set_pure(c->p, at->dirfd);
   return route_from(c, at, (struct handle){H_NONE});

@@ -183,6 +183,17 @@ void signal_exec(struct sigtab *s, bool succeeds)
     }
 }
 
+uint64_t signals_set(struct sigtab *s, bool ignored)
+{
+  uint64_t set = 0;
+  lock(&s->lock);
+  for (int sig = 1; sig <= 64; sig++)
+    if (ignored ? s->act[sig - 1].handler == SIG_IGN_K : has_handler(&s->act[sig - 1]))
+      set |= BIT_OF(sig);
+  unlock(&s->lock);
+  return set;
+}
+
 struct sigtab *sigtab_copy(const struct sigtab *s)
 {
   struct sigtab *n = small_new(sizeof *n);

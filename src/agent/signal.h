@@ -30,6 +30,8 @@ struct sigheld {
 void signal_start(struct thread *t, struct sigtab *s);
 void signal_thread(struct thread *t); /* the alternate stack of the calling thread */
 void signal_exec(struct sigtab *s, bool succeeds); /* just before execve, and after one that failed */
+/* Of the program's: which signals have a handler, or are ignored. */
+uint64_t signals_set(struct sigtab *s, bool ignored);
 struct sigtab *sigtab_copy(const struct sigtab *s);
 /* Blocks everything but what the agent needs. */
 void signals_block(void);

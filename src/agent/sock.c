@@ -32,11 +32,18 @@ static bool not_a_socket(struct call *c)
   return file_of(c, (int)c->a[0], &f);
 }
 
+/* What it is told instead. */
+static long no_socket(struct call *c)
+{
+  struct rfile f;
+  return file_of(c, (int)c->a[0], &f) && f.s->flags & O_PATH ? -EBADF : -ENOTSOCK;
+}
+
 long a_listen(struct call *c)
 {
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (net_of(c, (int)c->a[0], &n))
     return net_listen(c, &n);
   long r = pass(c);
@@ -49,7 +56,7 @@ long a_shutdown(struct call *c)
 {
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   return net_of(c, (int)c->a[0], &n) ? net_shutdown(c, &n) : pass(c);
 }
 
@@ -57,7 +64,7 @@ long a_setsockopt(struct call *c)
 {
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   return net_of(c, (int)c->a[0], &n) ? net_setsockopt(c, &n) : pass(c);
 }
 
@@ -158,7 +165,7 @@ long a_sendmsg(struct call *c)
   struct msg_k m;
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
   if (net_of(c, (int)c->a[0], &n))
@@ -198,7 +205,7 @@ long a_sendmmsg(struct call *c)
   unsigned n = (unsigned)c->a[2] < MESSAGES_MAX ? (unsigned)c->a[2] : MESSAGES_MAX;
   struct nsock net;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (net_of(c, (int)c->a[0], &net))
     return send_each(c, n);
   for (unsigned i = 0; i < n; i++)
@@ -273,7 +280,7 @@ long a_recvmsg(struct call *c)
 {
   struct msg_k m;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
   long r = receive(c, &m);
@@ -320,7 +327,7 @@ long a_recvmmsg(struct call *c)
   struct mmsg_k m;
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (net_of(c, (int)c->a[0], &n))
     return receive_each(c, (unsigned)c->a[2] < MESSAGES_MAX ? (unsigned)c->a[2] : MESSAGES_MAX);
   long r = pass(c);
@@ -366,7 +373,7 @@ long a_getsockopt(struct call *c)
        groups = c->a[1] == SOL_SOCKET && c->a[2] == SO_PEERGROUPS;
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (net_of(c, (int)c->a[0], &n))
     return net_getsockopt(c, &n);
   long r = pass(c);
@@ -420,7 +427,7 @@ long a_bind(struct call *c)
   struct addr a;
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (net_of(c, (int)c->a[0], &n))
     return net_bind(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
@@ -434,7 +441,7 @@ long a_connect(struct call *c)
   struct addr a;
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (net_of(c, (int)c->a[0], &n))
     return net_connect(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
@@ -457,7 +464,7 @@ long a_sendto(struct call *c)
   struct addr a;
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (net_of(c, (int)c->a[0], &n))
     return net_sendto(c, &n);
   if (standalone() || !c->a[4] || addr_in(&a, c->a[4], c->a[5]))
@@ -472,7 +479,7 @@ static long tell_addr(struct call *c, unsigned at)
   unsigned long user = c->a[at], lenp = c->a[at + 1];
   struct addr a = {.len = sizeof a.bytes};
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   if (standalone() || !user || !lenp)
     return pass(c);
   c->a[at] = (unsigned long)a.bytes;
@@ -515,7 +522,7 @@ long a_accept(struct call *c)
   struct addr a = {.len = sizeof a.bytes};
   struct nsock n;
   if (not_a_socket(c))
-    return -ENOTSOCK;
+    return no_socket(c);
   bool net = net_of(c, (int)c->a[0], &n);
   if (user) {
     c->a[1] = (unsigned long)a.bytes;

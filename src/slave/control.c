@@ -152,6 +152,7 @@ long do_fcntl(struct call *c)
     return set_flags(c->h[0], c->value);
   case F_GETPIPE_SZ:
   case F_SETPIPE_SZ:
+  case F_CREATED_QUERY_CMD:
     r = fcntl(c->h[0]->fd, cmd, (int)c->value);
     return r < 0 ? -errno : r;
   case F_GETLK:

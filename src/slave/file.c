@@ -178,7 +178,7 @@ static uint32_t all_names(int dirfd, uint8_t *to)
 {
   uint32_t have = 0;
   long n = -1;
-  int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int fd = reads_watched ? -1 : openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   while (fd >= 0 && have < DIR_NAMES_MAX && (n = syscall(SYS_getdents64, fd, to + have, DIR_NAMES_MAX - have)) > 0)
     have += (uint32_t)n;
   if (fd >= 0)
@@ -202,7 +202,7 @@ static void put_contents(struct call *c, int fd, const struct wire_attr *a)
     c->reply_flags |= FF_CONTENTS;
     return;
   }
-  if (!S_ISREG(a->mode) || !(c->f.flags & FF_CONTENTS) || !c->promise.stamp || a->size > CONTENTS_MAX)
+  if (reads_watched || !S_ISREG(a->mode) || !(c->f.flags & FF_CONTENTS) || !c->promise.stamp || a->size > CONTENTS_MAX)
     return;
   if (pread(fd, length + 4, a->size + 1, 0) != (ssize_t)a->size)
     return;

@@ -2,7 +2,7 @@
  * inotify for programs that live elsewhere: an instance is a handle, and the kernel's own inotify descriptor is behind
  * it. Its events are read and waited for like any other handle's bytes; here is only what makes and aims one.
  *
- * Owns nothing: the handle owns the descriptor. Must never: block in a read of one (they are all O_NONBLOCK).
+ * Owns reads_watched; the handle owns the descriptor. Must never: block in a read of one (they are all O_NONBLOCK).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "slave/slave.h"
+
+bool reads_watched;
 
 /* Flags, handle. */
 long do_inotify_init(struct call *c)
@@ -37,6 +39,8 @@ long do_inotify_add(struct call *c)
     return err;
   if (!c->at[0].name[0]) /* reached by its descriptor's link in /proc, which is to be followed */
     mask &= ~(uint32_t)IN_DONT_FOLLOW;
+  if (mask & (IN_OPEN | IN_ACCESS | IN_CLOSE_NOWRITE))
+    reads_watched = true;
   int wd = inotify_add_watch(c->h[0]->fd, c->object, mask);
   return wd < 0 ? -errno : wd;
 }

@@ -415,7 +415,7 @@ static bool tell_subdir(int dirfd, const char *name)
 /* Every name, then that there are no others. A frame that fills up is sent; all are before anything is withdrawn. */
 static void tell_whole(struct dir *d, int dirfd, unsigned max)
 {
-  int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int fd = reads_watched ? -1 : openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR *list = fd < 0 ? 0 : fdopendir(fd);
   if (!list && fd >= 0)
     close(fd);

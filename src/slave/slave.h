@@ -41,6 +41,9 @@ int slave_run(const struct slave_options *o);
 /* One line on standard error, "fslave: ..." */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Somebody watches who opens and reads: nothing is read for any other reason than that a program does it. */
+extern bool reads_watched;
+
 /* ---- handles.c: open file descriptions, by the master's numbers ---- */
 struct stream;
 struct sock;

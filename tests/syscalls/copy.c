@@ -114,6 +114,15 @@ int main(void)
   T(splice(a, 0, b, 0, 1, 0));
   int ro = open("a", O_RDONLY);
   T(sendfile(ro, a, 0, 1));
+  int wo = open("b", O_WRONLY), path = open("a", O_PATH);
+  in = 0;
+  T(sendfile(ro, a, &in, 1));
+  T(sendfile(b, wo, &in, 1));
+  T(sendfile(b, path, &in, 1));
+  T(splice(a, &in, p[0], 0, 1, 0));
+  T(splice(wo, &in, p[1], 0, 1, 0));
+  T(splice(p[1], 0, b, 0, 1, 0));
+  T(splice(p[0], 0, ro, 0, 1, 0));
   oddities(a);
   seen();
   large();

@@ -31,5 +31,8 @@ int main(void)
   int dir = open(".", O_RDONLY);
   T(fcntl(dir, F_NOTIFY, DN_MULTISHOT));
   T(fcntl(dir, F_NOTIFY, 0));
+  T(fcntl(ro, 1028 /* F_CREATED_QUERY */));
+  T(fcntl(open("new", O_WRONLY | O_CREAT, 0600), 1028));
+  T(fcntl(open("new", O_WRONLY | O_CREAT, 0600), 1028));
   return 0;
 }

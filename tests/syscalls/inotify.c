@@ -309,6 +309,25 @@ static void overflow(void)
   close(b);
 }
 
+/* Nobody but the program itself opens and reads what it watches. */
+static void opens(int fd)
+{
+  struct stat st;
+  mkdir("quiet", 0755);
+  make("quiet/f", "x");
+  T(inotify_add_watch(fd, "quiet", IN_OPEN | IN_ACCESS | IN_CLOSE_NOWRITE) > 0);
+  T(stat("quiet/f", &st));
+  T(stat("quiet/absent", &st));
+  T(access("quiet/other", F_OK));
+  make("quiet/new", "");
+  close(open("quiet/f", O_RDONLY));
+  drain(fd, "opens");
+  unlink("quiet/f");
+  unlink("quiet/new");
+  rmdir("quiet");
+  drain(fd, "gone");
+}
+
 int main(void)
 {
   int fd = (int)OK(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
@@ -321,6 +340,7 @@ int main(void)
   polls(fd);
   blocks(fd);
   in_tmp(fd);
+  opens(fd);
   overflow();
   T(close(fd));
   T(read(fd, &fd, sizeof fd));

@@ -1,5 +1,7 @@
 /* O_PATH: what such a descriptor can and cannot do. */
 #include "t.h"
+#include <sys/epoll.h>
+#include <sys/socket.h>
 
 int main(void)
 {
@@ -31,5 +33,16 @@ int main(void)
   show_file("g");
   T(fstatat(fd, "", &st, AT_EMPTY_PATH));
   OK(openat(fd, "x", O_RDONLY));
+  T(accept(fd, 0, 0));
+  T(listen(fd, 1));
+  struct epoll_event e = {EPOLLIN, {0}};
+  T(epoll_ctl(epoll_create1(0), EPOLL_CTL_ADD, fd, &e));
+  int p[2];
+  pipe(p);
+  T(openat(p[0], "x", O_RDONLY));
+  T(linkat(p[0], "x", AT_FDCWD, "new", 0));
+  T(linkat(AT_FDCWD, "g", p[0], "new", 0));
+  T(linkat(999, "x", AT_FDCWD, "new", 0));
+  T(renameat(p[0], "x", fd, "new"));
   return 0;
 }

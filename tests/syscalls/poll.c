@@ -3,6 +3,28 @@
 #include <poll.h>
 #include <sys/select.h>
 
+/* Both directions of a named pipe are told at once. */
+static void fifo(void)
+{
+  struct timeval none = {0, 0}, some = {10, 0};
+  fd_set in, out;
+  T(mkfifo("fifo", 0600));
+  int fd = open("fifo", O_RDWR);
+  for (int i = 0; i < 3; i++) {
+    FD_ZERO(&in);
+    FD_SET(fd, &in);
+    out = in;
+    T(select(fd + 1, &in, &out, 0, i == 1 ? &some : &none));
+    T(FD_ISSET(fd, &in) ? 1 : 0);
+    T(FD_ISSET(fd, &out) ? 1 : 0);
+    if (i == 0)
+      T(write(fd, "x", 1));
+  }
+  struct pollfd p = {.fd = fd, .events = POLLIN | POLLOUT};
+  T(poll(&p, 1, -1));
+  T(p.revents);
+}
+
 int main(void)
 {
   int p[2];
@@ -54,5 +76,6 @@ int main(void)
   struct pollfd one = {q[0], POLLIN, 0};
   T(poll(&one, 1, -1));
   wait_for(pid, "writer");
+  fifo();
   return 0;
 }
