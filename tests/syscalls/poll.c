@@ -10,6 +10,7 @@ static void fifo(void)
   fd_set in, out;
   T(mkfifo("fifo", 0600));
   int fd = open("fifo", O_RDWR);
+  struct pollfd p = {.fd = fd, .events = POLLIN};
   for (int i = 0; i < 3; i++) {
     FD_ZERO(&in);
     FD_SET(fd, &in);
@@ -17,10 +18,12 @@ static void fifo(void)
     T(select(fd + 1, &in, &out, 0, i == 1 ? &some : &none));
     T(FD_ISSET(fd, &in) ? 1 : 0);
     T(FD_ISSET(fd, &out) ? 1 : 0);
-    if (i == 0)
+    if (i == 0) {
       T(write(fd, "x", 1));
+      T(poll(&p, 1, -1));
+    }
   }
-  struct pollfd p = {.fd = fd, .events = POLLIN | POLLOUT};
+  p.events = POLLIN | POLLOUT;
   T(poll(&p, 1, -1));
   T(p.revents);
 }
