@@ -53,6 +53,7 @@ struct proc {
   int lender;            /* the process whose memory this one shares without being a thread of it, 0: none */
   uint32_t refs;
   uint32_t umask;
+  uint32_t lights;       /* descriptors that only memory knows of, see light.c */
   int afd_base;          /* the agent's descriptors: afd_base + enum agent_fd */
   struct vft *vft;       /* vft.c */
   /* working directory. H_NONE: local, the kernel's own. Otherwise AFD_CWD holds the placeholder and cwd_path the path */

@@ -571,8 +571,14 @@ static int redirected(struct call *c, struct req *q, struct at *at, unsigned npa
 
 long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at *at)
 {
+  unsigned npaths = count_paths(row);
   for (;;) {
     struct req q;
+    for (unsigned i = 0; i < npaths; i++) {
+      long lost = at_settle(c, &at[i]);
+      if (lost)
+        return lost;
+    }
     req_start(&q, c->t, row);
     encode(&q, row, a, at);
     c->where = N_WAITED;
@@ -581,7 +587,7 @@ long remote_row(struct call *c, const struct row *row, const unsigned long a[6],
       return r;
     if (!(q.reply_flags & FF_REDIRECT))
       return decode(&q, row, a, r);
-    r = redirected(c, &q, at, count_paths(row), r);
+    r = redirected(c, &q, at, npaths, r);
     if (r < 0)
       return r;
     if (r == 1) {

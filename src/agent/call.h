@@ -49,7 +49,12 @@ struct at {
   char *lexical;      /* absolute, by the rules; for messages and as the cwd's name */
   unsigned hops;      /* redirects so far */
   int flags, which;   /* as given to route() */
+  uint64_t dev, ino;  /* base H_LIGHT: the directory's */
 };
+/* A base of which the slave does not know: a directory opened from memory, under the descriptor at->dirfd. */
+#define H_LIGHT 0xfffffffeu
+/* Before `at' goes to the slave. 0, or -errno if the directory is not there any more. */
+long at_settle(struct call *c, struct at *at);
 /* `at': one for each path of the row. */
 long remote_row(struct call *c, const struct row *row, const unsigned long a[6], struct at *at);
 
@@ -89,6 +94,8 @@ struct opened {
 };
 /* Opens on the slave and follows redirects. 0: opened, not yet placed; 1: `at' has become local; -errno. */
 long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o);
+/* One question, and what memory knows is not asked. 0: opened; 1: it led out of the slave's part; -errno. */
+long open_bare(struct call *c, struct at *at, unsigned long flags, struct opened *o);
 /* Gives the opened handle a descriptor, with the contents or the directory's path in it. Number or -errno. */
 long open_place(struct call *c, struct opened *o, const struct at *at, int cloexec);
 /* The same for a descriptor that another call than openat has opened: o's request has been answered with success. */

@@ -11,7 +11,7 @@
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
 
-#include "agent/call.h"
+#include "agent/light.h"
 
 #define SEEK_SET_HERE 0
 #define SEEK_CUR_HERE 1
@@ -150,15 +150,20 @@ static long give_old(void *user, const uint8_t *block, long n)
   return r;
 }
 
-static long remote_block(struct call *c, struct handle h, bool old)
+static long give(struct call *c, const uint8_t *block, long n, bool old)
 {
-  const uint8_t *block = 0;
   void *user = (void *)c->a[1];
-  long n = next_block(c, h, (uint32_t)c->a[2], &block);
   if (n <= 0)
     return n;
   long r = old ? give_old(user, block, n) : copy_out(user, block, (size_t)n);
   return r ? r : n;
+}
+
+static long remote_block(struct call *c, struct handle h, bool old)
+{
+  const uint8_t *block = 0;
+  long n = next_block(c, h, (uint32_t)c->a[2], &block);
+  return give(c, block, n, old);
 }
 
 /* ---- local ---- */
@@ -244,8 +249,12 @@ static long local_block(struct call *c, size_t name_at)
 static long entries(struct call *c, bool old)
 {
   int fd = (int)c->a[0];
+  const uint8_t *block = 0;
+  long n;
   if (fd_hidden(c->p, fd))
     return -EBADF;
+  if (light_records(c, fd, (uint32_t)c->a[2], &block, &n))
+    return give(c, block, n, old);
   struct handle h = vft_remote(c->p, fd);
   return h.v == H_NONE ? local_block(c, old ? OLD_NAME_AT : NAME_AT) : remote_block(c, h, old);
 }

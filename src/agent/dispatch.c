@@ -2,6 +2,7 @@
  * From a trapped or jumped call to its handler and back: the table says which. Restarting after a signal is decided
  * here and nowhere else.
  */
+#include "agent/light.h"
 #include "agent/signal.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
@@ -75,6 +76,8 @@ static long serve(struct call *c)
     c->where = N_ENOSYS;
     return -c->row->refuse;
   }
+  if (c->p->lights)
+    light_before(c);
   return handlers[c->nr](c);
 }
 

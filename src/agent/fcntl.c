@@ -5,7 +5,7 @@
  */
 #include <linux/fs.h>
 
-#include "agent/io.h"
+#include "agent/light.h"
 
 #define O_ASYNC FASYNC
 #define SETTABLE (O_NONBLOCK | O_ASYNC | O_APPEND | O_DIRECT | O_NOATIME)
@@ -97,9 +97,14 @@ static bool is_native(unsigned cmd)
 long a_fcntl(struct call *c)
 {
   struct rfile f;
+  long flags;
   unsigned cmd = (unsigned)c->a[1];
   if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
     return dup_fd(c);
+  if (is_native(cmd) && vft_light(c->p, (int)c->a[0]) >= 0)
+    return pass(c);
+  if (cmd == F_GETFL && light_flags(c, (int)c->a[0], &flags))
+    return flags;
   if (!file_of(c, (int)c->a[0], &f))
     return pass(c);
   return is_native(cmd) ? pass(c) : remote_fcntl(c, &f, cmd);

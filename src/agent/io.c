@@ -14,7 +14,7 @@
 #include <linux/resource.h>
 #include <linux/time_types.h>
 
-#include "agent/io.h"
+#include "agent/light.h"
 
 #define SIGNAL_PIPE 13
 #define SIGNAL_FSIZE 25
@@ -651,6 +651,9 @@ long a_read(struct call *c)
 {
   struct rfile f;
   struct iov v;
+  long r;
+  if (light_read(c, (int)c->a[0], (void *)c->a[1], c->a[2], OWN_OFFSET, &r))
+    return r;
   if (!file_of(c, (int)c->a[0], &f))
     return net_read(c);
   if (read_is_native(&f)) {
@@ -675,6 +678,9 @@ long a_pread(struct call *c)
 {
   struct rfile f;
   struct iov v;
+  long r;
+  if ((long)c->a[3] >= 0 && light_read(c, (int)c->a[0], (void *)c->a[1], c->a[2], c->a[3], &r))
+    return r;
   if (!file_of(c, (int)c->a[0], &f))
     return pass(c);
   if ((long)c->a[3] < 0)
@@ -718,6 +724,9 @@ static long seek_by_slave(struct call *c, struct rfile *f)
 long a_lseek(struct call *c)
 {
   struct rfile f;
+  long r;
+  if (light_seek(c, (int)c->a[0], (int64_t)c->a[1], (unsigned)c->a[2], &r))
+    return r;
   if (!file_of(c, (int)c->a[0], &f) || is_stream(f.s))
     return pass(c);
   if (f.s->flags & O_PATH)

@@ -8,7 +8,7 @@
 #include <asm/termbits.h>
 #include <linux/fs.h>
 
-#include "agent/io.h"
+#include "agent/light.h"
 
 #define TERMIOS_SIZE 36 /* the kernel's struct termios: 4 words, a line discipline, 19 characters */
 #define TERMIOS2_SIZE 44
@@ -157,6 +157,8 @@ long a_ioctl(struct call *c)
 {
   struct rfile f;
   uint32_t nr = (uint32_t)c->a[1];
+  if (nr == TCGETS && vft_light(c->p, (int)c->a[0]) >= 0)
+    return -ENOTTY;
   if (nr == FIOCLEX || nr == FIONCLEX || !file_of(c, (int)c->a[0], &f))
     return pass(c);
   return remote_ioctl(c, &f, nr);

@@ -10,7 +10,7 @@
  */
 #include <linux/fs.h>
 
-#include "agent/io.h"
+#include "agent/light.h"
 
 #define ENTRIES_ROOM 2048
 
@@ -156,7 +156,7 @@ struct locked locks_on(struct proc *p, int fd)
   uint64_t locks = standalone() ? 0 : noted(p);
   uint32_t minded = __atomic_load_n(&session->minded, __ATOMIC_ACQUIRE);
   struct handle h = {H_NONE};
-  if (locks || minded)
+  if ((locks || minded) && vft_light(p, fd) < 0)
     h = vft_remote(p, fd);
   if (h.v == H_NONE)
     return l;

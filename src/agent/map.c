@@ -8,7 +8,7 @@
  */
 #include <linux/mman.h>
 
-#include "agent/io.h"
+#include "agent/light.h"
 
 #define PAGE 4096ul
 #define MAP_KIND 15
@@ -313,7 +313,9 @@ long a_mmap(struct call *c)
   }
   if (fixed)
     text_unmapped(addr, len);
-  long r = file && file_of(c, (int)c->a[4], &f) ? map_remote(c, &f) : pass(c);
+  long r;
+  if (!file || !light_map(c, (int)c->a[4], &r))
+    r = file && file_of(c, (int)c->a[4], &f) ? map_remote(c, &f) : pass(c);
   if (is_error(r))
     return r;
   if (file)

@@ -14,7 +14,7 @@
 
 #include "agent/call.h"
 #include "agent/names.h"
-#include "proto/names.h"
+#include "proto/kept.h"
 
 #define R_BIT 4
 #define W_BIT 2
@@ -25,25 +25,24 @@ static const struct names *view; /* 0: not mapped yet */
 bool names_memory(unsigned long addr, unsigned long len)
 {
   unsigned long at = (unsigned long)view;
-  return at && addr < at + SESSION_NAMES_SIZE && addr + len > at;
+  return at && addr < at + SESSION_TOLD_SIZE && addr + len > at;
 }
 
-static const struct names *names_view(struct proc *p)
+const struct names *names_view(struct proc *p)
 {
   const struct names *v = __atomic_load_n(&view, __ATOMIC_ACQUIRE), *none = 0;
   if (v || !(session->flags & SF_NAMES) || standalone())
     return v;
-  long r = sys6(__NR_mmap, 0, SESSION_NAMES_SIZE, PROT_READ, MAP_SHARED, afd(p, AFD_SESSION), SESSION_NAMES_OFFSET);
+  long r = sys6(__NR_mmap, 0, SESSION_TOLD_SIZE, PROT_READ, MAP_SHARED, afd(p, AFD_SESSION), SESSION_NAMES_OFFSET);
   if (r < 0 && r > -4096)
     return 0;
   if (__atomic_compare_exchange_n(&view, &none, (const struct names *)r, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
     return (const struct names *)r;
-  sys2(__NR_munmap, r, SESSION_NAMES_SIZE);
+  sys2(__NR_munmap, r, SESSION_TOLD_SIZE);
   return none;
 }
 
-/* A copy that the hub was not writing meanwhile. */
-static bool copy_whole(void *to, const void *from, size_t n, const uint32_t *seq)
+bool names_copy(void *to, const void *from, size_t n, const uint32_t *seq)
 {
   uint32_t before = __atomic_load_n(seq, __ATOMIC_ACQUIRE);
   memcpy(to, from, n);
@@ -55,7 +54,7 @@ static bool dir_read(const struct names *v, uint64_t dev, uint64_t ino, struct n
 {
   const struct name_dir *at = &v->dirs[name_dir_at(dev, ino)];
   for (unsigned i = 0; i < NAME_DIR_WAYS; i++)
-    if (at[i].dev == dev && at[i].ino == ino && copy_whole(d, &at[i], sizeof *d, &at[i].seq) && d->instance &&
+    if (at[i].dev == dev && at[i].ino == ino && names_copy(d, &at[i], sizeof *d, &at[i].seq) && d->instance &&
         d->dev == dev && d->ino == ino)
       return true;
   return false;
@@ -77,7 +76,7 @@ static enum found entry_read(const struct names *v, const struct name_dir *d, co
       return F_BUSY;
     if (!matches(&at[i], d, name, n))
       continue;
-    return copy_whole(e, &at[i], sizeof *e, &at[i].seq) && matches(e, d, name, n) ? F_ENTRY : F_BUSY;
+    return names_copy(e, &at[i], sizeof *e, &at[i].seq) && matches(e, d, name, n) ? F_ENTRY : F_BUSY;
   }
   return F_NOTHING;
 }
@@ -103,7 +102,9 @@ static enum known look_up(const struct names *v, const struct name_dir *d, const
 
 static bool start(const struct at *at, uint64_t *dev, uint64_t *ino)
 {
-  if (at->path[0] == '/' || at->base.v == H_ROOT) {
+  if (at->base.v == H_LIGHT && at->path[0] != '/') {
+    *dev = at->dev, *ino = at->ino;
+  } else if (at->path[0] == '/' || at->base.v == H_ROOT) {
     *dev = session->root_dev, *ino = session->root_ino;
   } else if (at->base.v == H_CWD) {
     *dev = session->cwd_dev, *ino = session->cwd_ino;
@@ -147,6 +148,7 @@ static void take_dir(const struct name_dir *d, struct name_answer *a)
 {
   a->attr = d->self;
   a->full = d->flags & ND_SELF;
+  a->instance = d->instance;
 }
 
 static void take_entry(const struct names *v, const struct name_entry *e, struct name_answer *a)
@@ -155,6 +157,7 @@ static void take_entry(const struct names *v, const struct name_entry *e, struct
   a->attr = e->attr;
   a->full = e->flags & NF_FULL &&
             __atomic_load_n(&session->gens[file_gen(e->attr.dev, e->attr.ino)], __ATOMIC_ACQUIRE) == e->gen;
+  a->instance = 0;
   a->target_len = e->target_len;
   memcpy(a->target, e->target, e->target_len);
   if (S_ISDIR(e->attr.mode) && dir_read(v, e->attr.dev, e->attr.ino, &d))
@@ -203,6 +206,16 @@ static enum known walk(struct steps *w, bool follow, struct name_entry *e, struc
   while (k == KNOWN_THERE && !w->last)
     k = step(w, follow, e, a);
   return k;
+}
+
+bool names_dir_attr(struct proc *p, uint64_t dev, uint64_t ino, struct wire_attr *a)
+{
+  const struct names *v = names_view(p);
+  struct name_dir d;
+  if (!v || !dir_read(v, dev, ino, &d) || !(d.flags & ND_SELF))
+    return false;
+  *a = d.self;
+  return true;
 }
 
 /* ---- links ---- */

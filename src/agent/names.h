@@ -21,6 +21,7 @@ struct name_answer {
   uint32_t target_len; /* of a symbolic link's text, 0: not known */
   char target[TARGET_ROOM];
   int error;
+  uint32_t instance; /* of a directory that is known, 0: it is not */
 };
 /* Where a path that is not local leads; follow: also if it ends at a symbolic link. `at' is moved on past links. */
 enum known names_ask(struct call *c, struct at *at, bool follow, struct name_answer *a);
@@ -28,6 +29,12 @@ enum known names_ask(struct call *c, struct at *at, bool follow, struct name_ans
 long names_error(struct call *c, struct at *at, bool follow);
 /* access(2) by what is known; false: ask, or (at->local) the kernel here is to be asked. */
 bool names_access(struct call *c, struct at *at, unsigned want, bool follow, long *result);
+/* What the hub writes, mapped; 0 if nothing may be used. And a copy of a part of it that it was not writing meanwhile.
+ */
+const struct names *names_view(struct proc *p);
+bool names_copy(void *to, const void *from, size_t n, const uint32_t *seq);
+/* The attributes of a directory that is known. */
+bool names_dir_attr(struct proc *p, uint64_t dev, uint64_t ino, struct wire_attr *a);
 bool names_memory(unsigned long addr, unsigned long len);
 
 #endif

@@ -14,7 +14,7 @@
 #include <linux/stat.h>
 
 #include "agent/call.h"
-#include "agent/names.h"
+#include "agent/light.h"
 
 #define NOFOLLOW_OF(flags) ((flags)&O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0)
 #define X_OK 1
@@ -73,6 +73,9 @@ static long take_reply(struct opened *o)
 
 static long open_once(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o)
 {
+  long lost = at_settle(c, at);
+  if (lost)
+    return lost;
   o->h = handle_new();
   if (o->h.v == H_NONE)
     return -ENFILE;
@@ -86,6 +89,12 @@ static long open_once(struct call *c, struct at *at, unsigned long flags, unsign
   if (r)
     handle_close(c->t, o->h);
   return r;
+}
+
+long open_bare(struct call *c, struct at *at, unsigned long flags, struct opened *o)
+{
+  long r = open_once(c, at, flags, 0, o);
+  return r < 0 ? r : o->q.reply_flags & FF_REDIRECT ? 1 : 0;
 }
 
 long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned long mode, struct opened *o)
@@ -197,6 +206,18 @@ static void note_program(const struct opened *o, const struct at *at)
     __atomic_fetch_or(&s->snap, SNAP_STORE, __ATOMIC_ACQ_REL);
 }
 
+/* LIGHT_NO: memory does not say, or `at' has become local. */
+static long open_known(struct call *c, struct at *at, unsigned long flags)
+{
+  struct name_answer a;
+  if (flags & O_CREAT)
+    return LIGHT_NO;
+  enum known k = names_ask(c, at, !(flags & O_NOFOLLOW), &a);
+  if (k == KNOWN_ERROR)
+    c->where = N_MEMORY;
+  return k == KNOWN_ERROR ? a.error : k == KNOWN_THERE ? light_open(c, at, flags, &a) : LIGHT_NO;
+}
+
 static long open_at(struct call *c, unsigned long flags, unsigned long mode)
 {
   struct at at;
@@ -204,6 +225,11 @@ static long open_at(struct call *c, unsigned long flags, unsigned long mode)
   int nofollow = (flags & EXCLUSIVE) == EXCLUSIVE ? AT_SYMLINK_NOFOLLOW : NOFOLLOW_OF(flags);
   long r = route(c, (int)c->a[0], (const void *)c->a[1], nofollow, &at, 0);
   if (r)
+    return r;
+  if (at.local)
+    return open_here(c, &at);
+  r = open_known(c, &at, flags);
+  if (r != LIGHT_NO)
     return r;
   if (at.local)
     return open_here(c, &at);
@@ -315,7 +341,7 @@ long a_openat2(struct call *c)
 
 static long late_of(struct proc *p, int fd)
 {
-  struct handle h = vft_remote(p, fd);
+  struct handle h = vft_light(p, fd) >= 0 ? (struct handle){H_NONE} : vft_remote(p, fd);
   return h.v == H_NONE ? 0 : late_error(hstate(h));
 }
 

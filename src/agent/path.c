@@ -95,6 +95,18 @@ static long apart(const struct path_args *p, const struct at at[2])
   return -EXDEV;
 }
 
+/* Nothing that is only asked for changes the file. */
+static bool changes(const struct row *row)
+{
+  return !strchr(row->args, 'O') && !strchr(row->args, 'F');
+}
+
+/* What memory knows not to be there need not be asked about; what would make it is not asked. */
+static long known_error(struct call *c, struct at *at)
+{
+  return changes(c->row) ? 0 : names_error(c, at, !(at->flags & AT_SYMLINK_NOFOLLOW));
+}
+
 long a_path(struct call *c)
 {
   struct path_args p = find_paths(c->row->args);
@@ -108,16 +120,13 @@ long a_path(struct call *c)
   if (!at[0].local && c->row->wire == ACCESS_WIRE &&
       names_access(c, &at[0], (unsigned)c->a[2], !(c->a[3] & AT_SYMLINK_NOFOLLOW), &known))
     return known;
+  known = !at[0].local && p.n == 1 ? known_error(c, &at[0]) : 0;
+  if (known)
+    return known;
   if (!at[0].local)
     return names_changed(c, remote_row(c, c->row, c->a, at));
   take_local(c, &p, at);
   return pass(c);
-}
-
-/* Nothing that is only asked for changes the file. */
-static bool changes(const struct row *row)
-{
-  return !strchr(row->args, 'O') && !strchr(row->args, 'F');
 }
 
 long a_fd(struct call *c)

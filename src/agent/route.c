@@ -11,7 +11,7 @@
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
-#include "agent/call.h"
+#include "agent/light.h"
 
 #define PATH_SIZE 4096
 #define MAX_HOPS 40
@@ -538,6 +538,8 @@ static int route_dirfd(struct call *c, struct at *at)
     return -EBADF;
   if (vft_pure(p, at->dirfd) && is_plain(at->path))
     return 0;
+  if (light_dir(p, at->dirfd, at->lexical, &at->dev, &at->ino))
+    return route_from(c, at, (struct handle){H_LIGHT});
   struct handle h = vft_remote(p, at->dirfd);
   if (h.v == H_NONE)
     return route_local_dir(c, at);
@@ -624,6 +626,14 @@ int route(struct call *c, int dirfd, const void *path, int flags, struct at *at,
   if (n < 0)
     return (int)n;
   return n == 0 ? route_empty(c, at) : route_given(c, at);
+}
+
+long at_settle(struct call *c, struct at *at)
+{
+  if (at->local || at->base.v != H_LIGHT)
+    return 0;
+  at->base = vft_remote(c->p, at->dirfd);
+  return at->base.v == H_NONE ? -ENOENT : 0;
 }
 
 int route_link(struct call *c, struct at *at, const char *path)

@@ -121,6 +121,7 @@ struct proc *proc_copy(struct proc *p)
   *n = *p;
   n->lock.word = 0;
   n->refs = 1;
+  n->lights = 0;
   n->vft = vft_copy(p->vft);
   n->sig = sigtab_copy(p->sig);
   n->cwd_path = small_new(4096);

@@ -7,6 +7,7 @@
  */
 #include <linux/stat.h>
 
+#include "agent/names.h"
 #include "agent/sock.h"
 
 #define PATH_AT 2 /* in an address, behind the family */
@@ -98,6 +99,11 @@ static long local_name(struct addr *a, const struct at *at)
 /* Asks the slave about the path, for a socket of that type. 1: it has turned out to be one of the kernel here. */
 static long ask_name(struct call *c, enum wire_op op, struct at *at, long type, struct handle *h, long *result)
 {
+  if (op == W_UCONNECT) {
+    *result = names_error(c, at, true);
+    if (*result || at->local)
+      return *result ? *result : 1;
+  }
   for (;;) {
     struct req q;
     req_start_op(&q, c->t, op);

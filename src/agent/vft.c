@@ -12,7 +12,7 @@
 #include <linux/memfd.h>
 #include <linux/stat.h>
 
-#include "agent/call.h"
+#include "agent/light.h"
 
 #define CHUNK_ENTRIES 4096
 #define CHUNKS 256 /* a million descriptors; numbers above are asked for each time */
@@ -23,7 +23,8 @@ struct vft {
   uint32_t high; /* one above the highest number noted */
   uint64_t *chunk[CHUNKS];
 };
-enum state { UNKNOWN, LOCAL, REMOTE, PURE, SOCKET /* of the slave: the kernel here does all input and output */ };
+enum state { UNKNOWN, LOCAL, REMOTE, LIGHT, SOCKET /* of the slave: the kernel here does all input and output */ };
+#define PURE 1 /* in the low half of a LOCAL one */
 #define STATE(e) ((enum state)((e) >> 32 & 7))
 #define ENTRY(state, h) ((uint64_t)(state) << 32 | (h))
 #define GENERATION_ONE (1ul << 35)
@@ -84,7 +85,7 @@ struct vft *vft_copy(const struct vft *v)
     return 0;
   for (uint32_t fd = 0; fd < v->high; fd++) {
     const uint64_t *from = slot_of((struct vft *)v, (int)fd, false);
-    uint64_t *to = from && *from ? slot_of(n, (int)fd, true) : 0;
+    uint64_t *to = from && *from && STATE(*from) != LIGHT ? slot_of(n, (int)fd, true) : 0;
     if (to)
       *to = *from;
   }
@@ -93,8 +94,9 @@ struct vft *vft_copy(const struct vft *v)
 }
 
 /* Says what a number stands for from now on; answers of the kernel still under way are void. */
-static void set(struct vft *v, int fd, uint64_t what)
+static void set(struct proc *p, int fd, uint64_t what)
 {
+  struct vft *v = p->vft;
   uint64_t *e = slot_of(v, fd, what != 0);
   if (!e)
     return;
@@ -103,11 +105,41 @@ static void set(struct vft *v, int fd, uint64_t what)
   while (!__atomic_compare_exchange_n(e, &old, GENERATION(old + GENERATION_ONE) | what, true, __ATOMIC_ACQ_REL,
                                       __ATOMIC_RELAXED)) {
   }
+  if (STATE(old) == LIGHT)
+    light_release(p, (uint32_t)old);
+}
+
+int vft_light(struct proc *p, int fd)
+{
+  const uint64_t *e = p->lights ? slot_of(p->vft, fd, false) : 0;
+  uint64_t v = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
+  return STATE(v) == LIGHT ? (int)(uint32_t)v : -1;
+}
+
+void vft_set_light(struct proc *p, int fd, unsigned light)
+{
+  set(p, fd, ENTRY(LIGHT, light));
+}
+
+void vft_replace(struct proc *p, int fd, struct handle h)
+{
+  set(p, fd, h.v == H_NONE ? ENTRY(LOCAL, 0) : ENTRY(REMOTE, h.v));
+}
+
+int vft_next_light(struct proc *p, int fd, int light)
+{
+  uint32_t high = p->lights ? __atomic_load_n(&p->vft->high, __ATOMIC_RELAXED) : 0;
+  for (; (uint32_t)fd < high; fd++) {
+    int is = vft_light(p, fd);
+    if (is >= 0 && (light < 0 || is == light))
+      return fd;
+  }
+  return -1;
 }
 
 void vft_forget(struct proc *p, int fd)
 {
-  set(p->vft, fd, 0);
+  set(p, fd, 0);
 }
 
 void vft_forget_range(struct proc *p, unsigned first, unsigned last)
@@ -120,14 +152,18 @@ void vft_forget_range(struct proc *p, unsigned first, unsigned last)
 void vft_local(struct proc *p, int fd)
 {
   if (!standalone())
-    set(p->vft, fd, ENTRY(LOCAL, 0));
+    set(p, fd, ENTRY(LOCAL, 0));
 }
 
 void vft_dup(struct proc *p, int from, int to)
 {
   uint64_t *e = slot_of(p->vft, from, false);
   uint64_t was = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
-  set(p->vft, to, was & (GENERATION_ONE - 1));
+  if (STATE(was) == LIGHT) {
+    light_hold((uint32_t)was);
+    __atomic_fetch_add(&p->lights, 1, __ATOMIC_RELAXED);
+  }
+  set(p, to, was & (GENERATION_ONE - 1));
 }
 
 /* ---- asking the kernel ---- */
@@ -223,6 +259,10 @@ struct handle vft_remote(struct proc *p, int fd)
   if (fd < 0 || standalone() || fd_hidden(p, fd))
     return (struct handle){H_NONE};
   uint64_t e = resolve(p->vft, fd);
+  if (STATE(e) == LIGHT) {
+    light_settle(p, fd);
+    e = resolve(p->vft, fd);
+  }
   return (struct handle){STATE(e) == REMOTE ? (uint32_t)e : (uint32_t)H_NONE};
 }
 
@@ -236,13 +276,14 @@ struct handle vft_socket(struct proc *p, int fd)
 
 void vft_set_socket(struct proc *p, int fd, struct handle h)
 {
-  set(p->vft, fd, ENTRY(SOCKET, h.v));
+  set(p, fd, ENTRY(SOCKET, h.v));
 }
 
 bool vft_pure(struct proc *p, int fd)
 {
   uint64_t *e = slot_of(p->vft, fd, false);
-  return e && STATE(__atomic_load_n(e, __ATOMIC_ACQUIRE)) == PURE;
+  uint64_t is = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
+  return STATE(is) == LOCAL && is & PURE;
 }
 
 void vft_set_pure(struct proc *p, int fd)
@@ -250,7 +291,8 @@ void vft_set_pure(struct proc *p, int fd)
   uint64_t *e = slot_of(p->vft, fd, false);
   uint64_t old = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
   if (STATE(old) == LOCAL)
-    __atomic_compare_exchange_n(e, &old, GENERATION(old) | ENTRY(PURE, 0), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(e, &old, GENERATION(old) | ENTRY(LOCAL, PURE), false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_RELAXED);
 }
 
 /* ---- handles ---- */
@@ -418,7 +460,7 @@ long handle_place(struct call *c, struct handle h, int cloexec)
   if (fd < 0)
     handle_close(c->t, h);
   else
-    set(c->p->vft, (int)fd, ENTRY(REMOTE, h.v));
+    set(c->p, (int)fd, ENTRY(REMOTE, h.v));
   return fd;
 }
 

@@ -71,12 +71,14 @@ static size_t waits_text(const struct hub *h, char *text, size_t room)
   }
 }
 
-char *stats_text(const struct hub *h, size_t *n)
+char *stats_text(struct hub *h, size_t *n)
 {
   size_t room = STATS_LINE * (sizeof figures / sizeof figures[0] + WAITS_MAX);
   char *text = malloc(room);
   *n = 0;
   for (unsigned i = 0; text && i < sizeof figures / sizeof figures[0]; i++) {
+    if (figures[i].n == N_WASTED)
+      kept_count_unused(h);
     unsigned long v = __atomic_load_n(&h->s->counters[figures[i].n], __ATOMIC_RELAXED);
     *n += (size_t)snprintf(text + *n, room - *n, "%12lu %s\n", v, figures[i].text);
     if (figures[i].n == N_WAITED)

@@ -28,7 +28,7 @@
 #include "base/killall.h"
 #include "base/log.h"
 #include "hub/internal.h"
-#include "proto/names.h"
+#include "proto/kept.h"
 
 #define REQUEST_BUFFER (4 << 20)
 #define EVENTS_MAX 64

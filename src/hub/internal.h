@@ -174,6 +174,7 @@ struct hub {
   uint32_t name_live[NAME_DIRS];        /* entries of that directory that are not known to be absent */
   uint64_t writable[4];                 /* mounts on which this session has changed something */
   unsigned nwritable;
+  struct kept_ring *kept;               /* kept.c */
   uint64_t tick;                        /* now_ms() of the next */
 
   struct pty pty;
@@ -366,6 +367,25 @@ void names_removed(struct hub *h, uint64_t dev, uint64_t ino, const char *name, 
 void names_void(struct hub *h, uint64_t dev, uint64_t ino);
 /* A name in it is changed by a call with that number; ".": only the directory itself. */
 void names_own(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq);
+/* The instance of a directory that is known whole, else 0. */
+uint32_t names_instance(struct hub *h, uint64_t dev, uint64_t ino);
+
+/* ---- kept.c: contents in the memory that programs read ---- */
+struct keep {
+  uint64_t dev, ino;
+  uint32_t gen;      /* gens[] of the file when this was true */
+  uint32_t instance; /* of a directory, else 0 */
+  uint32_t ahead;    /* number for W_AHEAD, 0: none */
+  bool unasked;      /* nobody has asked for it */
+  const uint8_t *data;
+  uint32_t n;
+};
+void kept_put(struct hub *h, const struct keep *k);
+void kept_drop(struct hub *h, uint64_t dev, uint64_t ino);
+void kept_drop_dirs(struct hub *h);
+void kept_count_unused(struct hub *h); /* into N_WASTED, at the session's end */
+/* The reply to openat brought them. `gen': at which they are true. */
+void kept_opened(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n, uint32_t gen);
 
 /* ---- pty.c: the program's own terminal ---- */
 void pty_fact_modes(struct pty *p, const uint8_t *v, uint32_t n);
@@ -383,7 +403,7 @@ void pty_hangup(struct hub *h);
 void finish_step(struct hub *h, bool drained);
 void command_ended(struct hub *h);
 /* Text of the figures, malloc'd; its length in *n. */
-char *stats_text(const struct hub *h, size_t *n);
+char *stats_text(struct hub *h, size_t *n);
 
 /* ---- hello.c ---- */
 int hello_exchange(struct hub *h);

@@ -12,7 +12,7 @@
 
 #include "hub/ahead.h"
 #include "hub/internal.h"
-#include "proto/names.h"
+#include "proto/kept.h"
 
 #define IS_DIR(mode) (((mode)&0170000) == 0040000)
 #define FRAME_ENTRIES (FRAME_MAX / 64) /* more than fit in a frame */
@@ -87,6 +87,12 @@ static struct name_dir *dir_take(struct hub *h, struct names *m, uint64_t dev, u
   write_end(&d->seq);
   h->name_live[d - m->dirs] = 0;
   return d;
+}
+
+uint32_t names_instance(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  const struct name_dir *d = dir_find(memory(h), dev, ino);
+  return d && d->flags & ND_COMPLETE ? d->instance : 0;
 }
 
 static void all_void(struct names *m)
@@ -221,10 +227,33 @@ static int take_name(struct taking *t, struct rbuf *r, unsigned item)
     ahead_changed(t->dev, t->ino);
   if (!t->dir || (item == NI_ABSENT && t->old))
     return 0;
+  if (item == NI_UNKNOWN)
+    kept_drop(t->h, t->dir->dev, t->dir->ino);
   if (item == NI_UNKNOWN && t->dir->flags & ND_SELF)
     dir_set(t->dir, t->dir->instance, t->dir->flags & ~(uint32_t)ND_SELF);
   if (item == NI_ABSENT || t->dir->flags & ND_COMPLETE || entry_find(t->m, t->dir, o.name, o.len))
     entry_put(t, &o, item == NI_ABSENT ? NS_ABSENT : NS_UNKNOWN, 0);
+  return 0;
+}
+
+static int get_keep(struct rbuf *r, struct keep *k)
+{
+  *k = (struct keep){.dev = get_u64(r), .ino = get_u64(r), .ahead = get_u32(r), .unasked = true};
+  k->data = get_blob(r, &k->n, KEPT_MAX);
+  return r->bad || !k->ino ? -EPROTO : 0;
+}
+
+/* A directory's records are tied to what is known of its names; a file's to its counter. */
+static int take_keep(struct taking *t, struct rbuf *r)
+{
+  struct keep k;
+  if (get_keep(r, &k))
+    return -EPROTO;
+  uint32_t index = file_gen(k.dev, k.ino);
+  k.gen = t->gens[t->ngens++];
+  k.instance = names_instance(t->h, k.dev, k.ino);
+  if (t->drained && t->h->gen_seq[index] <= t->ack && t->h->name_seq[index] <= t->ack)
+    kept_put(t->h, &k);
   return 0;
 }
 
@@ -247,6 +276,7 @@ static int take_item(struct taking *t, unsigned item, struct rbuf *r)
     return 0;
   case NI_FORGET:
     ahead_changed(t->dev, t->ino);
+    kept_drop(t->h, t->dev, t->ino);
     if (t->dir)
       dir_set(t->dir, 0, 0);
     t->dir = 0;
@@ -254,11 +284,19 @@ static int take_item(struct taking *t, unsigned item, struct rbuf *r)
   case NI_FLUSH:
     ahead_changed_all(t->h);
     all_void(t->m);
+    kept_drop_dirs(t->h);
     t->dir = 0;
     return 0;
+  case NI_KEEP:
+    return take_keep(t, r);
   default:
     return -EPROTO;
   }
+}
+
+static uint32_t gen_of(const struct hub *h, uint64_t dev, uint64_t ino)
+{
+  return __atomic_load_n(&h->s->gens[file_gen(dev, ino)], __ATOMIC_SEQ_CST);
 }
 
 /* The counters of all files told of, before the programs' queue is emptied: a change in it makes them old. */
@@ -279,7 +317,12 @@ static int read_gens(struct hub *h, struct rbuf r, uint32_t *gens)
     } else if (item == NI_ENTRY) {
       if (get_entry(&r, &o) || n == FRAME_ENTRIES)
         return -EPROTO;
-      gens[n++] = __atomic_load_n(&h->s->gens[file_gen(o.attr.dev, o.attr.ino)], __ATOMIC_SEQ_CST);
+      gens[n++] = gen_of(h, o.attr.dev, o.attr.ino);
+    } else if (item == NI_KEEP) {
+      struct keep k;
+      if (get_keep(&r, &k) || n == FRAME_ENTRIES)
+        return -EPROTO;
+      gens[n++] = gen_of(h, k.dev, k.ino);
     }
   }
   return r.bad ? -EPROTO : (int)n;
@@ -346,6 +389,7 @@ bool names_empty(struct hub *h, uint64_t dev, uint64_t ino)
 
 void names_void(struct hub *h, uint64_t dev, uint64_t ino)
 {
+  kept_drop(h, dev, ino);
   struct name_dir *d = dir_find(memory(h), dev, ino);
   if (d)
     dir_set(d, 0, 0);
@@ -353,6 +397,7 @@ void names_void(struct hub *h, uint64_t dev, uint64_t ino)
 
 static void own_change(struct hub *h, uint64_t dev, uint64_t ino, const struct told *o, enum name_state state)
 {
+  kept_drop(h, dev, ino);
   struct names *m = memory(h);
   struct taking t = {.h = h, .m = m, .dir = dir_find(m, dev, ino)};
   if (!t.dir)

@@ -233,6 +233,8 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   ahead_waited(h, c, f, body, n);
   uint32_t gen = reply_gen(h, c, f, body, n);
   note_promise(h, c, f, body, n, gen);
+  if (c->op == OP_openat && f->result >= 0 && f->flags & FF_CONTENTS && f->flags & FF_CACHEABLE)
+    kept_opened(h, f, body, n, gen);
   c->active = false;
   if (!c->orphan) {
     slot_reply(h, f->tag, result_of(h, c, f), f->flags, body, n, gen);

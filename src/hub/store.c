@@ -26,8 +26,8 @@
 #define WORD 8u
 #define FLUSH_EVERY 2000 /* milliseconds */
 #define FLUSH_SHARE 20   /* and at most this part of the time is spent on comparing */
-#define KEPT_FILES 1024
-#define KEPT_MAX (256ull << 20) /* bytes above which nothing is kept that no program uses */
+#define STORES_MAX 1024
+#define STORES_BYTES (256ull << 20) /* bytes above which nothing is kept that no program uses */
 
 struct waiter {
   struct waiter *next;
@@ -331,7 +331,7 @@ static bool much_kept(const struct hub *h)
   unsigned n = 0;
   for (const struct store *st = h->stores; st; st = st->next, n++)
     bytes += st->size;
-  return bytes > KEPT_MAX || n > KEPT_FILES;
+  return bytes > STORES_BYTES || n > STORES_MAX;
 }
 
 static struct store *longest_idle(const struct hub *h)

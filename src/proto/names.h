@@ -26,6 +26,8 @@ enum name_item {
   NI_UNKNOWN,  /* name: may exist or not; the directory's own attributes have changed as well */
   NI_FORGET,   /* the selected directory is no longer watched */
   NI_FLUSH,    /* none is: needs no selection */
+  NI_KEEP,     /* needs no selection. device, inode, 4 bytes: number for W_AHEAD or 0, then a buffer: all that a regular
+                  file holds, or all records of a directory that is complete */
 };
 enum name_flag { NF_FULL = 1 /* all attributes can be relied on; else only type, device and inode */ };
 
@@ -90,6 +92,5 @@ static inline uint32_t name_entry_at(uint64_t dev, uint64_t ino, uint64_t hash)
 
 #define SESSION_NAMES_OFFSET SESSION_SLOTS_END
 #define SESSION_NAMES_SIZE ((sizeof(struct names) + 4095) & ~4095ul)
-#define SESSION_SIZE (SESSION_NAMES_OFFSET + SESSION_NAMES_SIZE)
 
 #endif

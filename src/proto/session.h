@@ -22,10 +22,11 @@
 #define SESSION_SLOTS 4096
 #define SESSION_GENS 65536
 #define SESSION_RULES 128
+#define KEPT_FILES 32768 /* see kept.h */
 #define SLOT_BUFFERS 2
 
 /* Where the agent's own descriptors lie: at the program's soft limit of open files, see agent/hide.c. */
-enum agent_fd { AFD_REQUEST, AFD_SESSION, AFD_AGENT, AFD_CARRY, AFD_CWD, AFD_MAPPED, AFD_ROOT, AFD_SPARE, AFD_COUNT = 16 };
+enum agent_fd { AFD_REQUEST, AFD_SESSION, AFD_AGENT, AFD_CARRY, AFD_CWD, AFD_MAPPED, AFD_ROOT, AFD_LIGHT, AFD_SPARE, AFD_COUNT = 16 };
 
 struct rule {
   uint8_t where; /* enum where */
@@ -205,6 +206,7 @@ struct session {
   uint64_t counters[N_COUNT];
   uint64_t waits[WAITS_MAX]; /* round trips, by what was asked: a wire number */
   struct facts facts;
+  uint8_t kept_used[KEPT_FILES]; /* 1: a program has used that entry of kept.h */
   struct rule rules[SESSION_RULES]; /* longest prefix wins; sorted by length, longest first */
   struct proc_entry procs[SESSION_PROCS];
   _Alignas(4096) uint32_t gens[SESSION_GENS];
@@ -215,7 +217,7 @@ struct session {
 #define SESSION_HEAD_SIZE ((sizeof(struct session) + 4095) & ~4095ul)
 #define SESSION_SLOT_SIZE ((sizeof(struct slot) + 4095) & ~4095ul)
 #define SESSION_SLOT_OFFSET(i) (SESSION_HEAD_SIZE + (uint64_t)(i) * SESSION_SLOT_SIZE)
-#define SESSION_SLOTS_END SESSION_SLOT_OFFSET(SESSION_SLOTS) /* then struct names, see names.h */
+#define SESSION_SLOTS_END SESSION_SLOT_OFFSET(SESSION_SLOTS) /* then struct names, see names.h, and kept.h */
 
 /*
  * What an executed agent is told, through AFD_CARRY: a memfd at the first start, a message in a socket later. Read whole,

@@ -65,6 +65,7 @@ static const struct row op_rows[W_END - WIRE_MAX] = {
     OP(W_SETOPT, "setsockopt", "HIIB", 0),
     OP(W_CREDIT, "credit", "HI", 0),
     OP(W_ADOPT, "adopt", "HII", 0),
+    OP(W_AHEAD, 0, "I", 0),
 };
 
 const struct row *row_of_op(unsigned op)

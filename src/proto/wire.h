@@ -129,6 +129,7 @@ enum wire_op {
   W_CREDIT,      /* POST: "HI": so many bytes may be sent of that socket in all; of a listening one: so many connections
                     more may be accepted */
   W_ADOPT,       /* POST: "HII" listening socket, token, new handle: that connection's number */
+  W_AHEAD,       /* POST: "I": what the slave sent ahead under that number is being used: more of it */
   W_END,
 };
 

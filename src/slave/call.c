@@ -502,6 +502,8 @@ static void tell_directory(struct call *c)
   int fd = openat(s->dir, s->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd >= 0)
     names_touch_dir(fd, opened);
+  if (fd >= 0 && opened)
+    guess_dir_opened(fd);
   if (fd >= 0)
     close(fd);
 }
@@ -510,7 +512,8 @@ static void tell_directory(struct call *c)
 static void tell_names(struct call *c, long r)
 {
   unsigned op = c->row->wire;
-  bool asks = op == OP_statx || op == OP_faccessat2 || op == OP_readlinkat || op == OP_openat;
+  bool asks = op == OP_statx || op == OP_faccessat2 || op == OP_readlinkat || op == OP_openat || op == OP_statfs ||
+              op == W_UCONNECT;
   bool about = r >= 0 || r == -ENOENT || (r == -EINVAL && op == OP_readlinkat);
   if (!asks || !about || c->worker || !c->asked || !c->npaths || c->rooted)
     return;
@@ -518,6 +521,8 @@ static void tell_names(struct call *c, long r)
     names_touch(&c->at[0], op != OP_openat || r < 0);
   if (c->nspots && r >= 0 && (op == OP_openat || op == OP_statx))
     tell_directory(c);
+  if (c->nspots && r >= 0 && op == OP_openat && c->promise.contents && c->at[0].name[0])
+    guess_file_opened(c->at[0].dir, c->at[0].name);
   if (c->nspots)
     return;
   if (r == -ENOENT && c->nhandles)
@@ -583,6 +588,12 @@ static bool run_unlock(const struct frame *f, const uint8_t *body)
   return f->type == F_POST;
 }
 
+static bool run_ahead(const uint8_t *body)
+{
+  struct rbuf r = {body, body + 8, false};
+  return guess_used(get_u64(&r));
+}
+
 bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worker)
 {
   static uint8_t main_reply[FRAME_MAX];
@@ -593,6 +604,8 @@ bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worke
     return !body_check("II", body, n) && run_unlock(f, body);
   if (f->op == W_CONTEXT)
     return f->type == F_POST && !body_check("HIIIIB", body, n) && context_set(f->ctx, body, n);
+  if (f->op == W_AHEAD)
+    return f->type == F_POST && !body_check("I", body, n) && run_ahead(body);
   if (!row || !row->name || body_check(row->args, body, n))
     return false;
   struct call c;

@@ -174,7 +174,7 @@ static int put_watched_attr(struct call *c, int fd, bool watch, bool directory, 
 
 /* The buffer at the end of openat's reply: a file's contents or a directory's path. */
 /* The records of a small directory, all of them or none; the descriptor's own position stays at the beginning. */
-static uint32_t all_names(int dirfd, uint8_t *to)
+uint32_t all_names(int dirfd, uint8_t to[DIR_NAMES_MAX])
 {
   uint32_t have = 0;
   long n = -1;

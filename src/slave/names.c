@@ -413,7 +413,7 @@ static bool tell_subdir(int dirfd, const char *name)
 }
 
 /* Every name, then that there are no others. A frame that fills up is sent; all are before anything is withdrawn. */
-static void tell_whole(struct dir *d, int dirfd, unsigned max)
+static void tell_whole(struct dir *d, int dirfd, unsigned max, unsigned subdirs)
 {
   int fd = reads_watched ? -1 : openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR *list = fd < 0 ? 0 : fdopendir(fd);
@@ -439,7 +439,7 @@ static void tell_whole(struct dir *d, int dirfd, unsigned max)
     tell_item(NI_COMPLETE);
   d->whole = good;
   rewinddir(list);
-  for (unsigned told = 0; good && told < SUBDIRS_MAX;) {
+  for (unsigned told = 0; good && told < subdirs;) {
     struct dirent *e = readdir(list);
     if (!e)
       break;
@@ -575,7 +575,7 @@ void names_touch_dir(int dirfd, bool list)
   tell_select(d, fresh ? NI_DIR : NI_IN);
   tell_self(dirfd);
   if (list && !d->whole)
-    tell_whole(d, dirfd, WHOLE_MAX);
+    tell_whole(d, dirfd, WHOLE_MAX, SUBDIRS_MAX);
   out_told();
 }
 
@@ -594,13 +594,96 @@ static void touch(int dirfd, const char *name, bool resend)
   tell_select(d, fresh ? NI_DIR : NI_IN);
   tell_self(dirfd);
   if (!d->whole && (fresh || d->touches >= WHOLE_AFTER))
-    tell_whole(d, dirfd, fresh ? AT_ONCE_MAX : WHOLE_MAX);
+    tell_whole(d, dirfd, fresh ? AT_ONCE_MAX : WHOLE_MAX, SUBDIRS_MAX);
   else if (*name)
     tell_name(dirfd, name);
   if (*name && fresh && !d->whole)
     tell_name(dirfd, name);
   remember_told(d, name);
   out_told();
+  if (fresh)
+    guess_dir_touched(dirfd);
+}
+
+/* ---- ahead of being asked (guess.c) ---- */
+
+static void tell_room(uint32_t n)
+{
+  if ((uint32_t)(T.w.end - T.w.at) >= n)
+    return;
+  out_names(T.buf, (uint32_t)(T.w.at - T.buf), false);
+  tell_begin();
+}
+
+static void tell_keep(uint64_t dev, uint64_t ino, uint32_t ahead, const uint8_t *p, uint32_t n)
+{
+  tell_room(n + 64);
+  tell_item(NI_KEEP);
+  put_u64(&T.w, dev);
+  put_u64(&T.w, ino);
+  put_u32(&T.w, ahead);
+  put_blob(&T.w, p, n);
+}
+
+static void tell_list(const struct dir *d, int dirfd, uint32_t ahead)
+{
+  static uint8_t records[DIR_NAMES_MAX];
+  uint32_t n = all_names(dirfd, records);
+  if (n)
+    tell_keep(d->dev, d->ino, ahead, records, n);
+}
+
+bool names_ahead_dir(int dirfd, uint32_t ahead)
+{
+  bool fresh;
+  if (!N.on)
+    return false;
+  out_names_begin();
+  struct dir *d = know(dirfd, &fresh);
+  if (!d) {
+    out_names(0, 0, true);
+    return false;
+  }
+  tell_begin();
+  tell_select(d, fresh ? NI_DIR : NI_IN);
+  tell_self(dirfd);
+  if (!d->whole)
+    tell_whole(d, dirfd, WHOLE_MAX, 0);
+  bool whole = d->whole;
+  if (whole)
+    tell_list(d, dirfd, ahead);
+  out_told();
+  return whole;
+}
+
+static uint32_t tell_contents(int fd, uint32_t ahead)
+{
+  static uint8_t contents[CONTENTS_MAX + 1];
+  struct wire_attr a;
+  uint64_t stamp = watch_add(fd, false);
+  if (!stamp || attr_read(fd, "", AT_EMPTY_PATH, STAT_MASK, &a))
+    return 0;
+  watch_name(stamp, a.dev, a.ino);
+  if (!S_ISREG(a.mode) || a.size > CONTENTS_MAX || pread(fd, contents, a.size + 1, 0) != (ssize_t)a.size)
+    return 0;
+  tell_keep(a.dev, a.ino, ahead, contents, (uint32_t)a.size);
+  return (uint32_t)a.size + 1;
+}
+
+uint32_t names_ahead_file(int dirfd, const char *name, uint32_t ahead)
+{
+  struct stat st;
+  if (!N.on || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || st.st_size > CONTENTS_MAX)
+    return 0;
+  int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (fd < 0)
+    return 0;
+  out_names_begin();
+  tell_begin();
+  uint32_t n = tell_contents(fd, ahead);
+  out_told();
+  close(fd);
+  return n;
 }
 
 /* The walk failed on its way: the directory in which it did, and the name that was missing. */

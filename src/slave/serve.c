@@ -304,16 +304,20 @@ static void read_more(void)
 
 static void wait_more(void)
 {
-  struct pollfd p[2] = {{.fd = V.o->in, .events = POLLIN}, {.fd = V.wake, .events = POLLIN}};
+  struct pollfd p[3] = {{.fd = V.o->in, .events = POLLIN}, {.fd = V.wake, .events = POLLIN}, {.fd = -1}};
   if (poll(p, 2, 0) == 0) {
     out_ack(true);
-    poll(p, 2, -1);
+    if (guess_wants())
+      p[2] = (struct pollfd){.fd = V.o->out, .events = POLLOUT};
+    poll(p, 3, -1);
   }
   /* What the master said last comes first: that it could not be answered may be because it has left. */
   if (p[0].revents)
     read_more();
   else if (out_lost())
     lost("");
+  else if (p[2].revents)
+    guess_step();
 }
 
 static void raise_limits(void)

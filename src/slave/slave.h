@@ -144,6 +144,18 @@ void own_begin(const struct call *c); /* its paths have been walked */
 bool own_event(uint64_t dev, uint64_t ino, const char *name, uint32_t mask);
 void own_end(bool made);       /* the call has been made, or has failed */
 void own_made(struct call *c); /* what it has made, for its reply */
+/* What nobody has asked about: a directory with all that it lists, what a small file holds (a number above 0: done).
+   `ahead': what the master says when that is used, see names.h. Main thread only. */
+bool names_ahead_dir(int dirfd, uint32_t ahead);
+uint32_t names_ahead_file(int dirfd, const char *name, uint32_t ahead);
+
+/* ---- guess.c: what will be asked for next; main thread only ---- */
+bool guess_wants(void); /* there is something to tell, when nothing else is to be done and the stream takes it */
+void guess_step(void);
+bool guess_used(uint64_t number); /* W_AHEAD */
+void guess_dir_opened(int dirfd);
+void guess_dir_touched(int dirfd);                    /* a call was made in a directory that was not known */
+void guess_file_opened(int dirfd, const char *name); /* for reading */
 
 /* ---- walk.c ---- */
 struct spot {
@@ -236,6 +248,8 @@ do_fn do_openat, do_read, do_pread, do_write, do_pwrite, do_close, do_fstat, do_
 long open_finish(struct call *c, int fd, int flags, uint64_t num);
 /* fs.c */
 do_fn do_file_getattr, do_file_setattr, do_name_to_handle, do_open_by_handle, do_quotactl;
+/* file.c: the records of a small directory, all of them or none. The descriptor stands where it stood. */
+uint32_t all_names(int dirfd, uint8_t to[DIR_NAMES_MAX]);
 /* attr.c */
 do_fn do_utimensat;
 /* A hook for tests: seconds by which this slave's clock pretends to be ahead ($FSLAVE_CLOCK_SHIFT), in what it tells of

@@ -1,0 +1,196 @@
+/*
+ * Contents of small files and listings of directories, in the memory that every program reads (proto/kept.h).
+ *
+ * Owns that memory, and the ring by which it is given out: the oldest bytes make room for the newest, and what lay in
+ * them is not known any more. What the slave says is bounded before it comes here.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/internal.h"
+#include "proto/kept.h"
+
+#define UNITS (KEPT_ROOM / KEPT_UNIT)
+
+/* What lies in the ring, oldest first. An entry that has been replaced since keeps its place here until its turn. */
+struct placed {
+  uint32_t entry, at, units;
+};
+struct kept_ring {
+  uint32_t head;     /* the next unit to be given out */
+  uint32_t first, n; /* of placed[] */
+  struct placed placed[KEPT_FILES];
+  bool unasked[KEPT_FILES];
+};
+
+static struct kept_memory *memory(struct hub *h)
+{
+  return (struct kept_memory *)(h->memory + SESSION_KEPT_OFFSET);
+}
+
+static bool ready(struct hub *h)
+{
+  if (!h->kept)
+    h->kept = calloc(1, sizeof *h->kept);
+  return h->kept;
+}
+
+static void write_begin(uint32_t *seq)
+{
+  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void write_end(uint32_t *seq)
+{
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
+}
+
+static void waste(struct hub *h, uint32_t i)
+{
+  if (h->kept->unasked[i] && !__atomic_load_n(&h->s->kept_used[i], __ATOMIC_RELAXED))
+    __atomic_fetch_add(&h->s->counters[N_WASTED], memory(h)->files[i].len, __ATOMIC_RELAXED);
+  h->kept->unasked[i] = false;
+}
+
+static void drop(struct hub *h, uint32_t i)
+{
+  struct kept *k = &memory(h)->files[i];
+  if (!k->ino)
+    return;
+  waste(h, i);
+  write_begin(&k->seq);
+  k->ino = 0;
+  write_end(&k->seq);
+}
+
+static struct kept *find(struct kept_memory *m, uint64_t dev, uint64_t ino)
+{
+  struct kept *way = &m->files[kept_at(dev, ino)];
+  for (unsigned i = 0; i < KEPT_WAYS; i++)
+    if (way[i].ino == ino && way[i].dev == dev)
+      return &way[i];
+  return 0;
+}
+
+void kept_drop(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  struct kept_memory *m = memory(h);
+  struct kept *k = h->kept ? find(m, dev, ino) : 0;
+  if (k)
+    drop(h, (uint32_t)(k - m->files));
+}
+
+void kept_drop_dirs(struct hub *h)
+{
+  for (uint32_t i = 0; h->kept && i < KEPT_FILES; i++)
+    if (memory(h)->files[i].instance)
+      drop(h, i);
+}
+
+/* ---- the ring ---- */
+
+static void drop_oldest(struct hub *h)
+{
+  struct kept_ring *r = h->kept;
+  const struct placed *p = &r->placed[r->first % KEPT_FILES];
+  if (memory(h)->files[p->entry].at == p->at)
+    drop(h, p->entry);
+  r->first = (r->first + 1) % KEPT_FILES;
+  r->n--;
+}
+
+static bool oldest_in(const struct kept_ring *r, uint32_t at, uint32_t end)
+{
+  const struct placed *p = &r->placed[r->first % KEPT_FILES];
+  return r->n && p->at < end && p->at + p->units > at;
+}
+
+/* Where so many units may be written. */
+static uint32_t ring_take(struct hub *h, uint32_t units)
+{
+  struct kept_ring *r = h->kept;
+  if (r->head + units > UNITS) {
+    while (r->n && r->placed[r->first].at >= r->head)
+      drop_oldest(h);
+    r->head = 0;
+  }
+  while (oldest_in(r, r->head, r->head + units) || r->n == KEPT_FILES)
+    drop_oldest(h);
+  uint32_t at = r->head;
+  r->head += units;
+  return at;
+}
+
+/* A place in the table: the file's own, a free one, or somebody's. */
+static struct kept *entry_take(struct hub *h, uint64_t dev, uint64_t ino)
+{
+  struct kept_memory *m = memory(h);
+  struct kept *way = &m->files[kept_at(dev, ino)], *k = find(m, dev, ino);
+  for (unsigned i = 0; !k && i < KEPT_WAYS; i++)
+    k = way[i].ino ? 0 : &way[i];
+  k = k ? k : &way[h->name_victim++ % KEPT_WAYS];
+  drop(h, (uint32_t)(k - m->files));
+  return k;
+}
+
+void kept_put(struct hub *h, const struct keep *o)
+{
+  if (!ready(h) || o->n > KEPT_MAX || !o->ino)
+    return;
+  struct kept_memory *m = memory(h);
+  uint32_t units = o->n / KEPT_UNIT + 1, at = ring_take(h, units);
+  struct kept *k = entry_take(h, o->dev, o->ino);
+  uint32_t i = (uint32_t)(k - m->files);
+  if (o->n)
+    memcpy(m->room + (size_t)at * KEPT_UNIT, o->data, o->n);
+  h->kept->placed[(h->kept->first + h->kept->n++) % KEPT_FILES] = (struct placed){i, at, units};
+  h->kept->unasked[i] = o->unasked;
+  if (o->unasked)
+    __atomic_fetch_add(&h->s->counters[N_AHEAD], o->n, __ATOMIC_RELAXED);
+  __atomic_store_n(&h->s->kept_used[i], 0, __ATOMIC_RELAXED);
+  write_begin(&k->seq);
+  k->gen = o->gen;
+  k->dev = o->dev;
+  k->ino = o->ino;
+  k->instance = o->instance;
+  k->at = at;
+  k->len = o->n;
+  k->ahead = o->ahead;
+  write_end(&k->seq);
+}
+
+/* ---- what comes with an open ---- */
+
+void kept_opened(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n, uint32_t gen)
+{
+  struct rbuf r = {body, body + n, false};
+  struct wire_attr a;
+  struct keep k = {.gen = gen};
+  get_u64(&r);
+  get_attr(&r, &a);
+  get_u64(&r);
+  k.data = get_blob(&r, &k.n, FRAME_DATA_MAX);
+  if (r.bad)
+    return;
+  k.dev = a.dev, k.ino = a.ino;
+  if ((a.mode & 0170000) == 0040000) { /* a path, and behind its end the records, if they came */
+    const uint8_t *end = memchr(k.data, 0, k.n);
+    k.instance = end ? names_instance(h, a.dev, a.ino) : 0;
+    if (!k.instance || h->name_seq[file_gen(a.dev, a.ino)] > f->ack)
+      return;
+    k.n -= (uint32_t)(end + 1 - k.data);
+    k.data = end + 1;
+  } else if (k.n != a.size) {
+    return;
+  }
+  kept_put(h, &k);
+}
+
+void kept_count_unused(struct hub *h)
+{
+  for (uint32_t i = 0; h->kept && i < KEPT_FILES; i++)
+    if (memory(h)->files[i].ino)
+      waste(h, i);
+}
