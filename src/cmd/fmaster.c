@@ -36,7 +36,7 @@
 struct options {
   int in, out;
   int trace_fd;
-  bool standalone, reverse, no_rewrite, no_cache, trace, stats, here, clean_env, login;
+  bool standalone, reverse, no_rewrite, no_cache, net_local, trace, stats, here, clean_env, login;
   uint64_t id;
   const char *profile, *cwd;
   int cwd_error;
@@ -66,6 +66,7 @@ static const char usage[] =
     "  --stats              figures at the end, likewise\n"
     "  --map PATH=WHERE     local, remote or deny for a path and what is below it\n"
     "  --programs=WHERE     whose programs and libraries: here (the slave's) or there (this machine's, the default)\n"
+    "  --net WHERE          whose network sockets belong to: remote (the slave's, the default) or local\n"
     "  --profile FILE       rules instead of the built-in ones\n"
     "  --env NAME=VALUE     add to the program's environment\n"
     "  --clean-env          take only who and where the user is from the slave's environment\n"
@@ -85,6 +86,7 @@ enum option_id {
   O_TRACE,
   O_STATS,
   O_MAP,
+  O_NET,
   O_PROGRAMS,
   O_PROFILE,
   O_ENV,
@@ -108,6 +110,7 @@ static const struct option table[] = {
     {"trace", 0, 0, O_TRACE},
     {"stats", 0, 0, O_STATS},
     {"map", 1, 0, O_MAP},
+    {"net", 1, 0, O_NET},
     {"programs", 1, 0, O_PROGRAMS},
     {"profile", 1, 0, O_PROFILE},
     {"env", 1, 0, O_ENV},
@@ -225,6 +228,11 @@ static void set_option(struct options *o, int which, char *value)
   switch (which) {
   case O_FDS:
     set_fds(o, value);
+    break;
+  case O_NET:
+    o->net_local = !strcmp(value, "local");
+    if (!o->net_local && strcmp(value, "remote"))
+      wrong("--net wants remote or local, not", value);
     break;
   case O_MAP:
     add_map(o, value);
@@ -364,7 +372,8 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
   struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env};
   struct hub_options ho = {.id = o->id, .stats = o->stats, .trace_fd = o->trace_fd, .rules = rules, .tmpdir = tmpdir};
   ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
-             (o->reverse ? SF_REVERSE : 0) | (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES);
+             (o->reverse ? SF_REVERSE : 0) | (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES) |
+             (o->net_local ? SF_NET_LOCAL : 0);
   if (!o->standalone) {
     move_stream(o);
     if (!o->reverse)

@@ -68,6 +68,7 @@ static const char usage[] =
     "like\n"
     "  --clean-env          take only who and where the user is from the environment here\n"
     "  --map PATH=WHERE     PATH and what is below it is local (HOST's), remote (of this machine) or deny(ed)\n"
+    "  --net=WHERE          whose network new sockets are: remote (where the files are, the default) or local\n"
     "  --programs=WHERE     whose programs and libraries: there (HOST's, the default) or here\n"
     "  --no-rewrite         do not rewrite system calls of the program; every one traps\n"
     "  --no-cache           remember no names and attributes of directories here\n"
@@ -115,6 +116,14 @@ static void ask_programs(struct options *o)
     o->flags |= RQF_PROGRAMS_HERE;
   else if (o->programs && strcmp(o->programs, reverse ? "here" : "there"))
     fail(FAILED, "--programs wants here or there, not %s", o->programs);
+}
+
+static void set_net(struct options *o, const char *value)
+{
+  if (!strcmp(value, "local"))
+    o->flags |= RQF_NET_LOCAL;
+  else if (strcmp(value, "remote"))
+    fail(FAILED, "--net wants remote or local, not %s", value);
 }
 
 static void set_trace(struct options *o, const char *file)
@@ -174,6 +183,7 @@ enum option_id {
   O_CONFIG,
   O_CLEAN_ENV,
   O_MAP,
+  O_NET,
   O_PROGRAMS,
   O_NO_REWRITE,
   O_NO_CACHE,
@@ -220,6 +230,9 @@ static void set_option(struct options *o, int which, const char *value)
     send_env(o, value);
     break;
   case O_CONFIG: /* read_options() has looked for it */
+    break;
+  case O_NET:
+    set_net(o, value);
     break;
   case O_MAP:
     check_map(value);
@@ -279,6 +292,7 @@ static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},
                                              {"clean-env", 0, 0, O_CLEAN_ENV},
                                              {"config", 1, 0, O_CONFIG},
                                              {"map", 1, 0, O_MAP},
+                                             {"net", 1, 0, O_NET},
                                              {"programs", 1, 0, O_PROGRAMS},
                                              {"no-rewrite", 0, 0, O_NO_REWRITE},
                                              {"no-cache", 0, 0, O_NO_CACHE},

@@ -33,7 +33,8 @@ enum request_flag {
   RQF_CLEAN_ENV = 16,
   RQF_VERBOSE = 32,
   RQF_NO_CACHE = 64,
-  RQF_REVERSE = 128 /* the slave is wanted: fslave instead of fmaster */
+  RQF_REVERSE = 128, /* the slave is wanted: fslave instead of fmaster */
+  RQF_NET_LOCAL = 256
 };
 
 enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG };

@@ -42,7 +42,7 @@ enum session_flag {
   SF_TIME = 8,       /* time is the slave's: clock_offset applies */
   SF_REVERSE = 64, /* the program's standard descriptors and its terminal are the master's */
   SF_NAMES = 32, /* what the slave told of its directories may be used */
-  SF_NET_LOCAL = 64, /* network sockets are the master's */
+  SF_NET_LOCAL = 128, /* network sockets are the master's */
   SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
 };
 
