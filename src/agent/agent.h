@@ -191,6 +191,11 @@ int copy_out(void *to, const void *from, size_t n);       /* 0 */
 long copy_str(char *to, const void *from, size_t size);   /* length without NUL; -ENAMETOOLONG if it does not fit */
 
 /* ---- memory and strings of the agent ---- */
+/* What the agent maps beside its image lies here, as far as there is room: between programs and itself. */
+#define ARENA_BEGIN (AGENT_BASE - ARENA_SIZE)
+#define ARENA_SIZE (64ul << 30)
+#define ARENA_END AGENT_BASE
+long arena_map(size_t bytes, long prot, long flags, int fd, unsigned long off); /* an address, or -errno */
 void *pages_new(size_t bytes); /* zeroed, 0 if there is none */
 void pages_free(void *p, size_t bytes);
 void *small_new(size_t bytes); /* up to 4096 bytes, zeroed, 16-aligned; 0 if there is none */
@@ -233,6 +238,8 @@ static inline int afd(const struct proc *p, enum agent_fd which)
 {
   return p->afd_base + (int)which;
 }
+/* signal.c: of the signals that the agent always handles, those that the program does. */
+uint64_t signals_caught(struct sigtab *s);
 /* ident.c: what other processes of the session changed of this one's limit of open files, into struct proc; its soft limit. */
 uint64_t nofile_now(struct proc *p);
 /* True for numbers that the program must not see or touch. */
@@ -285,6 +292,7 @@ void route_carry(struct proc *p, struct carry *carry);
 void call_forked(struct thread *t);
 void call_thread_end(struct thread *t);
 void call_bind(struct proc *p);                    /* tells the hub that this process exists */
+void call_publish(struct proc *p);                 /* ... and what it has become, by exec */
 /* map.c: writes back what shared mappings of the process changed; before exec and exit */
 void map_flush_all(struct proc *p);
 /* trace.c */

@@ -420,16 +420,30 @@ long req_call_fd(struct req *q, int fd)
   return ask(q, false, fd);
 }
 
+/* What others may want to know of the process. */
+void call_publish(struct proc *p)
+{
+  struct proc_entry *e = &session->procs[p->ctx % SESSION_PROCS];
+  char *exe = session->exes[p->ctx % SESSION_PROCS];
+  size_t n = strlen(p->exe);
+  memcpy(exe, n < SESSION_EXE ? p->exe : "", n < SESSION_EXE ? n + 1 : 1);
+  __atomic_store_n(&e->pid, (uint32_t)p->pid, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->nofile_cur, p->rlim_cur, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->nofile_max, p->rlim_max, __ATOMIC_RELAXED);
+  e->afd_base = p->afd_base;
+  e->no_new_privs = self()->no_new_privs;
+  e->cwd = p->cwd.v;
+  e->caught = signals_caught(p->sig);
+  __atomic_store_n(&e->ctx, p->ctx, __ATOMIC_RELEASE);
+}
+
 void call_bind(struct proc *p)
 {
   struct req q;
   struct proc_entry *e = &session->procs[p->ctx % SESSION_PROCS];
   __atomic_store_n(&e->ctx, 0, __ATOMIC_RELEASE);
-  __atomic_store_n(&e->pid, (uint32_t)p->pid, __ATOMIC_RELAXED);
   __atomic_store_n(&e->locks, 0, __ATOMIC_RELAXED);
-  __atomic_store_n(&e->nofile_cur, p->rlim_cur, __ATOMIC_RELAXED);
-  __atomic_store_n(&e->nofile_max, p->rlim_max, __ATOMIC_RELAXED);
-  __atomic_store_n(&e->ctx, p->ctx, __ATOMIC_RELEASE);
+  call_publish(p);
   req_start_op(&q, self(), W_BIND);
   req_post_uncounted(&q, -1);
 }

@@ -75,10 +75,13 @@ int route_link(struct call *c, struct at *at, const char *path);
 enum self_what { SELF_NO, SELF_OTHER, SELF_EXE, SELF_CWD, SELF_FD, SELF_TTY, SELF_TTY_NAME };
 struct self_name {
   enum self_what what; /* SELF_OTHER: another file of /proc/self */
+  int pid;             /* 0: the calling process; else another of the session, of which EXE, CWD and FD are known */
   int fd;              /* SELF_FD */
   const char *rest;    /* what follows, "" or "/..." */
 };
 struct self_name self_name(struct call *c, const char *lexical);
+/* Where its EXE (a path into buf, 4096 bytes; or "" if it is not known), CWD or FD leads. */
+struct handle self_target(struct call *c, const struct self_name *s, char *buf);
 /* The absolute path of a directory handle that `fd' (a placeholder) stands for, into buf (4096 bytes). 0 or -errno. */
 long dir_path(int fd, struct handle h, char *buf);
 /* `cwd_path' as it is now, into buf (4096 bytes), and the handle that goes with it. */
@@ -100,6 +103,8 @@ long open_bare(struct call *c, struct at *at, unsigned long flags, struct opened
 long open_place(struct call *c, struct opened *o, const struct at *at, int cloexec);
 /* The same for a descriptor that another call than openat has opened: o's request has been answered with success. */
 long open_taken(struct call *c, struct opened *o, int cloexec);
+/* Whether a memfd may grow so long; the program gets SIGXFSZ for it otherwise. */
+bool memory_fits(size_t n);
 /* Closes a handle that has no placeholder. */
 void handle_close(struct thread *t, struct handle h);
 /* Whether the slave's user may execute (or enter) a file with these attributes. */
@@ -111,6 +116,10 @@ long fd_new(struct proc *p, long fd);
 long proc_view(struct call *c, const char *path, long fd);
 
 /* vft.c */
+/* What the text of a link in /proc/PID/fd of a process of the session stands for. */
+struct handle vft_of_link(const char *name);
+/* A handle that somebody told of, H_NONE if it is not open (any longer). */
+struct handle handle_open(uint32_t h);
 /* True if everything below a local directory descriptor is local too and has no names of its own kind (/proc, /dev). */
 bool vft_pure(struct proc *p, int fd);
 void vft_set_pure(struct proc *p, int fd);
@@ -120,7 +129,7 @@ struct handle handle_new(void);
 void handle_drop(struct handle h); /* never opened */
 /* Makes the placeholder for a freshly opened handle and tells the hub. The new descriptor number or -errno (the
    handle is then closed). hstate's kind, flags, gen are set before. cloexec: O_CLOEXEC or 0. */
-long handle_place(struct call *c, struct handle h, int cloexec);
+long handle_place(struct call *c, struct handle h, int cloexec, const char *path);
 /* The same of a socket: a pair that keeps boundaries or not, with SOCK_NONBLOCK and SOCK_CLOEXEC. */
 long socket_place(struct call *c, struct handle h, bool datagrams, int flags);
 /* The handle of a socket of the slave, H_NONE: it is something else (vft_remote() tells none of them). */
@@ -137,6 +146,11 @@ void file_changed(struct hstate *s);
 #define GEN_NAMES 0
 /* -errno of an earlier posted call on this handle, once; else 0. */
 long late_error(struct hstate *s);
+
+/* view.c: files under /proc that tell of a process of the session, as it sees itself */
+#define NO_VIEW (-100000)
+/* For a local path that is to be opened: a descriptor, -errno, or NO_VIEW: it is none of those. */
+long view_open(struct call *c, const struct at *at);
 
 /* attr.c */
 struct stat_k { /* the kernel's struct stat of x86-64 */
@@ -176,8 +190,8 @@ void locks_start(const struct carry *carry);
 
 /* map.c */
 /* A descriptor, O_CLOEXEC, for reading the whole contents of a remote regular file, from the session's store. -errno.
- */
-long contents_fd(struct call *c, struct handle h);
+   path: what it is called, "" if that is not known. */
+long contents_fd(struct call *c, struct handle h, const char *path);
 
 /* dir.c: before an lseek on a directory: the slave's position is what the program believes. 0 or more, or -errno */
 long dir_settle(struct call *c, struct handle h);

@@ -30,6 +30,7 @@ static void cwd_set(struct call *c, struct handle h, const char *path, uint32_t 
     sys3(__NR_dup3, keep, own, 0);
   lock(&p->lock);
   p->cwd = h;
+  session->procs[p->ctx % SESSION_PROCS].cwd = h.v;
   p->cwd_gen = gen;
   memcpy(p->cwd_path, path, strlen(path) + 1);
   unlock(&p->lock);

@@ -12,6 +12,7 @@
 #include <linux/fcntl.h>
 
 #include "agent/light.h"
+#include "agent/start.h"
 
 #define SEEK_SET_HERE 0
 #define SEEK_CUR_HERE 1
@@ -174,32 +175,40 @@ static bool ends_with(const char *s, size_t n, const char *tail)
   return n >= m && !memcmp(s + n - m, tail, m);
 }
 
-/* "/proc/PID/fd", "/proc/PID/fdinfo" or a thread's. */
-static bool lists_own_descriptors(struct call *c, int fd)
+/* "/proc/PID/fd", "/proc/PID/fdinfo" or a thread's, of a process of the session: where its agent's descriptors begin;
+   else -1. */
+static int lists_descriptors(struct call *c, int fd)
 {
   uint64_t fs[15]; /* struct statfs begins with its type */
-  char link[40], start[32], *path = c->t->path_buf[0];
+  char link[40], *path = c->t->path_buf[0];
   if (sys2(__NR_fstatfs, fd, fs) < 0 || fs[0] != PROC_MAGIC)
-    return false;
+    return -1;
   fmt(link, sizeof link, "/proc/thread-self/fd/%d", fd);
   long n = sys3(__NR_readlink, link, path, PATH_SIZE);
-  int m = fmt(start, sizeof start, "/proc/%d/", (int)sys0(__NR_getpid));
-  return n > m && !memcmp(path, start, (size_t)m) &&
-         (ends_with(path, (size_t)n, "/fd") || ends_with(path, (size_t)n, "/fdinfo"));
+  if (n <= 6 || memcmp(path, "/proc/", 6) ||
+      !(ends_with(path, (size_t)n, "/fd") || ends_with(path, (size_t)n, "/fdinfo")))
+    return -1;
+  int pid = 0;
+  for (const char *p = path + 6; *p >= '0' && *p <= '9' && pid < 100000000; p++)
+    pid = pid * 10 + (*p - '0');
+  if (pid == (int)sys0(__NR_getpid))
+    return c->p->afd_base;
+  const struct proc_entry *e = proc_of_pid(pid);
+  return e ? e->afd_base : -1;
 }
 
-static bool names_hidden(struct proc *p, const char *name)
+static bool names_hidden(int base, const char *name)
 {
   int fd = 0;
   if (*name < '0' || *name > '9')
     return false;
   while (*name >= '0' && *name <= '9' && fd < 100000000)
     fd = fd * 10 + (*name++ - '0');
-  return !*name && fd_hidden(p, fd);
+  return !*name && fd >= base && fd < base + AFD_COUNT;
 }
 
 /* Takes the agent's numbers out; the bytes that remain. */
-static long without_hidden(struct proc *p, uint8_t *block, long n, size_t name_at)
+static long without_hidden(int base, uint8_t *block, long n, size_t name_at)
 {
   long kept = 0;
   for (long at = 0; at < n;) {
@@ -207,7 +216,7 @@ static long without_hidden(struct proc *p, uint8_t *block, long n, size_t name_a
     uint16_t len = e->reclen;
     if (len == 0 || at + len > n)
       break;
-    if (!names_hidden(p, (const char *)e + name_at)) {
+    if (!names_hidden(base, (const char *)e + name_at)) {
       memmove(block + kept, e, len);
       kept += len;
     }
@@ -216,7 +225,7 @@ static long without_hidden(struct proc *p, uint8_t *block, long n, size_t name_a
   return kept;
 }
 
-static long filter(struct call *c, long n, size_t name_at)
+static long filter(struct call *c, int base, long n, size_t name_at)
 {
   void *user = (void *)c->a[1];
   uint8_t *copy = pages_new((size_t)n);
@@ -224,7 +233,7 @@ static long filter(struct call *c, long n, size_t name_at)
     return -ENOMEM;
   long r = copy_in(copy, user, (size_t)n);
   if (!r) {
-    n = without_hidden(c->p, copy, n, name_at);
+    n = without_hidden(base, copy, n, name_at);
     r = copy_out(user, copy, (size_t)n);
   }
   pages_free(copy, (size_t)n);
@@ -236,9 +245,10 @@ static long local_block(struct call *c, size_t name_at)
 {
   for (;;) {
     long n = pass(c);
-    if (n <= 0 || !lists_own_descriptors(c, (int)c->a[0]))
+    int base = n <= 0 ? -1 : lists_descriptors(c, (int)c->a[0]);
+    if (base < 0)
       return n;
-    n = filter(c, n, name_at);
+    n = filter(c, base, n, name_at);
     if (n)
       return n;
   }

@@ -70,8 +70,10 @@ static long no_new_privs(struct call *c)
   bool set = c->a[0] == PR_SET_NO_NEW_PRIVS;
   if (c->a[1] != set || c->a[2] || c->a[3] || c->a[4])
     return -EINVAL;
-  if (set)
+  if (set) {
     c->t->no_new_privs = true;
+    session->procs[c->p->ctx % SESSION_PROCS].no_new_privs = 1;
+  }
   return set ? 0 : c->t->no_new_privs;
 }
 
@@ -149,6 +151,7 @@ static void afd_move(struct proc *p, int base)
       sys1(SYS_close, old + k);
   }
   p->afd_base = base;
+  session->procs[p->ctx % SESSION_PROCS].afd_base = base;
   afd_fill(p);
 }
 

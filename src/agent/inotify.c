@@ -61,7 +61,7 @@ long a_inotify_init(struct call *c)
   __atomic_fetch_or(&session->minded, MINDED_WATCHES, __ATOMIC_ACQ_REL);
   hstate(h)->kind = K_NOTIFY;
   hstate(h)->flags = O_RDONLY | (flags & IN_NONBLOCK);
-  return handle_place(c, h, flags & IN_CLOEXEC);
+  return handle_place(c, h, flags & IN_CLOEXEC, "");
 }
 
 /* ---- watches ---- */

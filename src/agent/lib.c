@@ -183,9 +183,41 @@ static void *reserve_new(size_t bytes)
   return 0;
 }
 
+static unsigned long arena_at = ARENA_BEGIN; /* where the next mapping is tried */
+
+static unsigned long arena_take(size_t bytes)
+{
+  unsigned long at = __atomic_fetch_add(&arena_at, bytes, __ATOMIC_RELAXED);
+  if (at + bytes <= ARENA_END)
+    return at;
+  __atomic_store_n(&arena_at, ARENA_BEGIN, __ATOMIC_RELAXED);
+  return 0;
+}
+
+/* Past what is still in use there from the round before; anywhere, if there is too much of that. */
+long arena_map(size_t bytes, long prot, long flags, int fd, unsigned long off)
+{
+  bytes = (bytes + 4095) & ~4095ul;
+  for (int tries = 0; tries < 64; tries++) {
+    unsigned long at = arena_take(bytes);
+    long p = at ? sys6(SYS_mmap, (long)at, (long)bytes, prot, flags | MAP_FIXED_NOREPLACE, fd, (long)off) : -EEXIST;
+    if (p != -EEXIST)
+      return p;
+  }
+  return sys6(SYS_mmap, 0, (long)bytes, prot, flags, fd, (long)off);
+}
+
+/* The last one taken is the first one used again. */
+static void arena_unmap(void *p, size_t bytes)
+{
+  unsigned long end = (unsigned long)p + ((bytes + 4095) & ~4095ul);
+  sys2(SYS_munmap, p, bytes);
+  __atomic_compare_exchange_n(&arena_at, &end, (unsigned long)p, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 void *pages_new(size_t bytes)
 {
-  long p = sys6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  long p = arena_map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return p < 0 && p > -4096 ? reserve_new(bytes) : (void *)p;
 }
 
@@ -195,7 +227,7 @@ void pages_free(void *p, size_t bytes)
   if (at < sizeof reserve)
     __atomic_store_n(&reserve_taken[at / sizeof reserve[0]], 0, __ATOMIC_RELEASE);
   else
-    sys2(SYS_munmap, p, bytes);
+    arena_unmap(p, bytes);
 }
 
 /* Small pieces: free lists by power of two from 16 to 4096, refilled a chunk at a time and never given back. */

@@ -168,7 +168,21 @@ static long receive_fd(int sock)
   return ctl.fd;
 }
 
-static long ask_fd(struct call *c, struct handle h, enum mapfd what)
+/* What the file is called, for the name of the hub's memfd: the placeholder knows. */
+static const char *placeholder_path(struct call *c, int fd)
+{
+  char link[40], *name = c->t->path_buf[3], *path = name;
+  fmt(link, sizeof link, "/proc/thread-self/fd/%d", fd);
+  long n = sys3(__NR_readlink, link, name, 4095);
+  if (n < 10)
+    return "";
+  name[n - 10] = 0; /* " (deleted)" */
+  for (int colons = 0; *path && colons < 4; path++)
+    colons += *path == ':';
+  return path;
+}
+
+static long ask_fd(struct call *c, struct handle h, const char *path, enum mapfd what)
 {
   struct req q;
   int pair[2];
@@ -178,6 +192,8 @@ static long ask_fd(struct call *c, struct handle h, enum mapfd what)
   r = sys4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
   if (r < 0)
     return r;
+  if (*path == '/')
+    sys3(__NR_write, pair[0], path, strlen(path));
   req_start_op(&q, c->t, W_MAPFD);
   req_handle(&q, h);
   req_u64(&q, what);
@@ -191,9 +207,9 @@ static long ask_fd(struct call *c, struct handle h, enum mapfd what)
   return r;
 }
 
-long contents_fd(struct call *c, struct handle h)
+long contents_fd(struct call *c, struct handle h, const char *path)
 {
-  return ask_fd(c, h, MAPFD_CONTENTS);
+  return ask_fd(c, h, path, MAPFD_CONTENTS);
 }
 
 /* ---- private mappings ---- */
@@ -222,7 +238,7 @@ static long kept_take(struct call *c, const struct rfile *f, long *own)
     return afd(c->p, AFD_MAPPED);
   }
   unlock(&map_lock);
-  *own = contents_fd(c, f->h);
+  *own = contents_fd(c, f->h, placeholder_path(c, f->fd));
   lock(&map_lock);
   if (*own >= 0)
     keep(c->p, f, (int)*own);
@@ -260,7 +276,7 @@ static long map_private(struct call *c, struct rfile *f)
 static long map_shared(struct call *c, struct rfile *f)
 {
   const struct wire_attr *a = &f->s->attr;
-  long fd = ask_fd(c, f->h, MAPFD_SHARED);
+  long fd = ask_fd(c, f->h, placeholder_path(c, f->fd), MAPFD_SHARED);
   if (fd < 0)
     return fd;
   c->a[4] = (unsigned long)fd;
@@ -307,6 +323,8 @@ long a_mmap(struct call *c)
   uint64_t addr = c->a[0], len = page_up(c->a[1]);
   if (c->a[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE) && agent_memory(addr, len))
     return c->a[3] & MAP_FIXED_NOREPLACE ? -EEXIST : -ENOMEM;
+  if (!(c->a[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && addr < AGENT_BASE && addr + len > ARENA_BEGIN)
+    c->a[0] = addr = 0; /* a wish that the kernel must not grant */
   if (fixed && __atomic_load_n(&list, __ATOMIC_ACQUIRE)) {
     flush_range(addr, len);
     forget(addr, len);

@@ -10,11 +10,11 @@
 
 bool thread_memory(unsigned long addr, unsigned long len);
 
-/* The agent's image and what it shares with the hub lie in one range; threads and trampolines are kept apart. */
+/* The agent's image and its arena are one range; what has not found room there and trampolines are kept apart. */
 bool agent_memory(unsigned long addr, unsigned long len)
 {
   unsigned long end = addr + len;
-  if (addr < (unsigned long)agent_end && end > (unsigned long)agent_text_begin)
+  if (addr < (unsigned long)agent_end && end > ARENA_BEGIN)
     return true;
   if (addr < (unsigned long)session + SESSION_HEAD_SIZE && end > (unsigned long)session)
     return true;

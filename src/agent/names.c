@@ -33,7 +33,7 @@ const struct names *names_view(struct proc *p)
   const struct names *v = __atomic_load_n(&view, __ATOMIC_ACQUIRE), *none = 0;
   if (v || !(session->flags & SF_NAMES) || standalone())
     return v;
-  long r = sys6(__NR_mmap, 0, SESSION_TOLD_SIZE, PROT_READ, MAP_SHARED, afd(p, AFD_SESSION), SESSION_NAMES_OFFSET);
+  long r = arena_map(SESSION_TOLD_SIZE, PROT_READ, MAP_SHARED, afd(p, AFD_SESSION), SESSION_NAMES_OFFSET);
   if (r < 0 && r > -4096)
     return 0;
   if (__atomic_compare_exchange_n(&view, &none, (const struct names *)r, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))

@@ -117,7 +117,7 @@ long open_remote(struct call *c, struct at *at, unsigned long flags, unsigned lo
 }
 
 /* A memfd is a file, too, to RLIMIT_FSIZE: what does not fit is not kept, or the program would get SIGXFSZ for it. */
-static bool memory_fits(size_t n)
+bool memory_fits(size_t n)
 {
   struct rlimit64 limit;
   return sys4(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && n <= limit.rlim_cur;
@@ -158,7 +158,7 @@ static void fill(struct opened *o, const struct at *at, int fd)
 
 long open_place(struct call *c, struct opened *o, const struct at *at, int cloexec)
 {
-  long fd = handle_place(c, o->h, cloexec);
+  long fd = handle_place(c, o->h, cloexec, at->lexical);
   if (fd >= 0)
     fill(o, at, (int)fd);
   return fd;
@@ -189,6 +189,9 @@ static long open_given(struct call *c)
 static long open_here(struct call *c, const struct at *at)
 {
   unsigned long flags = c->nr == __NR_openat ? c->a[2] : O_PATH;
+  long shown = view_open(c, at);
+  if (shown != NO_VIEW)
+    return shown;
   c->a[0] = (unsigned long)at->dirfd;
   c->a[1] = (unsigned long)at->path;
   long fd = open_given(c);
@@ -545,11 +548,16 @@ static void real_name(struct call *c, struct handle h, const struct at *at, char
     memmove(real, seen, strlen(seen) + 1);
 }
 
-static long exec_contents(struct call *c, struct opened *o)
+static long exec_contents(struct call *c, struct opened *o, const char *path)
 {
+  char name[250];
   if (!o->contents || o->len != o->attr.size || !memory_fits(o->len))
-    return contents_fd(c, o->h);
-  long fd = sys2(__NR_memfd_create, "exec", MFD_CLOEXEC);
+    return contents_fd(c, o->h, path);
+  int n = fmt(name, sizeof name, "fsyscall-file:%lx:%lx:%lx:", (unsigned long)session->id, (unsigned long)o->attr.dev,
+              (unsigned long)o->attr.ino);
+  if ((size_t)n + strlen(path) < sizeof name)
+    memcpy(name + n, path, strlen(path) + 1);
+  long fd = sys2(__NR_memfd_create, name, MFD_CLOEXEC);
   if (fd >= 0 && sys4(__NR_pwrite64, fd, o->contents, o->len, 0) != (long)o->len) {
     sys1(__NR_close, fd);
     return -ENOMEM;
@@ -577,7 +585,7 @@ static long exec_remote(struct call *c, struct at *at, char *real)
     return exec_here(at, real);
   long fd = -EACCES;
   if (S_ISREG(o.attr.mode) && attr_executable(&o.attr) && !hstate(o.h)->noexec) {
-    fd = exec_contents(c, &o);
+    fd = exec_contents(c, &o, at->lexical);
     if (fd >= 0 && !c->t->no_new_privs && is_set_id(&o.attr, fd)) {
       sys1(__NR_close, fd);
       fd = -EPERM;

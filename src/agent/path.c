@@ -170,15 +170,16 @@ static long self_link(struct call *c, const struct at *at)
   struct self_name s = self_name(c, at->lexical);
   if (*s.rest)
     return 0;
+  if (s.what == SELF_OTHER || s.what == SELF_NO)
+    return 0;
+  char *buf = c->t->path_buf[3];
+  struct handle h = self_target(c, &s, buf);
   if (s.what == SELF_EXE)
-    return give_link(c, c->p->exe);
-  if (s.what == SELF_CWD && c->p->cwd.v != H_NONE) {
+    return *buf ? give_link(c, buf) : 0;
+  if (s.what == SELF_CWD && !s.pid && h.v != H_NONE) {
     cwd_get(c->p, c->t->path_buf[2]);
     return give_link(c, root_seen(c->p, c->t->path_buf[2]));
   }
-  if (s.what != SELF_FD)
-    return 0;
-  struct handle h = vft_remote(c->p, s.fd);
   return h.v == H_NONE ? 0 : link_of_handle(c, h);
 }
 

@@ -134,10 +134,11 @@ static bool near(unsigned long a, unsigned long b)
   return a > b ? a - b < REACH : b - a < REACH;
 }
 
+/* A copy of the agent's own file, so that the kernel's list of mappings shows whose it is (view.c). */
 static long area_map(unsigned long at)
 {
   return sys6(SYS_mmap, (long)at, AREA_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
-              MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+              MAP_PRIVATE | (at ? MAP_FIXED_NOREPLACE : 0), afd(self()->proc, AFD_AGENT), 0);
 }
 
 /* Below the text, where neither its bss nor a heap will want to grow; else above. */
@@ -169,6 +170,7 @@ static struct area *area_near(unsigned long call)
     refused = true;
     return 0;
   }
+  a->used = 0;
   a->entry = (unsigned long)fast_entry;
   areas[nareas++] = a;
   return a;

@@ -12,6 +12,7 @@
 #include <linux/stat.h>
 
 #include "agent/light.h"
+#include "agent/start.h"
 
 #define PATH_SIZE 4096
 #define MAX_HOPS 40
@@ -115,10 +116,9 @@ static struct self_name self_fd(const char *p)
   return s;
 }
 
-static struct self_name self_proc(struct call *c, const char *p)
+/* What of a process, its name being behind us, the program sees otherwise than the kernel. */
+static struct self_name of_process(const char *p)
 {
-  if (!skip_self(c, &p))
-    return (struct self_name){.what = SELF_NO, .rest = ""};
   if (skip(&p, "/exe"))
     return (struct self_name){.what = SELF_EXE, .rest = p};
   if (skip(&p, "/cwd"))
@@ -126,6 +126,53 @@ static struct self_name self_proc(struct call *c, const char *p)
   if (skip(&p, "/fd"))
     return self_fd(p);
   return (struct self_name){.what = SELF_OTHER, .rest = ""};
+}
+
+/* "/proc/PID" of another process of the session. */
+static struct self_name other_proc(const char *p)
+{
+  struct self_name s = {.what = SELF_NO, .rest = ""};
+  int pid;
+  if (!skip(&p, "/proc") || *p++ != '/' || !number(&p, &pid) || *p != '/')
+    return s;
+  struct self_name found = of_process(p);
+  if (found.what == SELF_OTHER || !in_session(pid))
+    return s;
+  found.pid = pid;
+  return found;
+}
+
+static struct self_name self_proc(struct call *c, const char *p)
+{
+  return skip_self(c, &p) ? of_process(p) : other_proc(p);
+}
+
+static struct handle other_target(const struct self_name *s, char *buf)
+{
+  const struct proc_entry *e = proc_of_pid(s->pid);
+  char link[64];
+  if (s->what == SELF_EXE && e) {
+    memcpy(buf, session->exes[e->ctx % SESSION_PROCS], SESSION_EXE);
+    buf[SESSION_EXE - 1] = 0;
+  }
+  if (s->what == SELF_CWD && e)
+    return handle_open(e->cwd);
+  if (s->what != SELF_FD)
+    return (struct handle){H_NONE};
+  fmt(link, sizeof link, "/proc/%d/fd/%d", s->pid, s->fd);
+  long n = sys3(__NR_readlink, link, buf, PATH_SIZE - 1);
+  buf[n < 0 ? 0 : n] = 0;
+  return vft_of_link(buf);
+}
+
+struct handle self_target(struct call *c, const struct self_name *s, char *buf)
+{
+  buf[0] = 0;
+  if (s->pid)
+    return other_target(s, buf);
+  if (s->what == SELF_EXE)
+    memcpy(buf, c->p->exe, strlen(c->p->exe) + 1);
+  return s->what == SELF_CWD ? c->p->cwd : s->what == SELF_FD ? vft_remote(c->p, s->fd) : (struct handle){H_NONE};
 }
 
 /* The process has a controlling terminal of this machine; /dev/tty is that one then. */
@@ -247,11 +294,12 @@ enum self_route { SELF_RULES, SELF_LOCAL, SELF_DONE };
 
 static int follow_self(struct call *c, struct at *at, struct self_name s)
 {
-  if (s.what == SELF_EXE) {
-    int r = rebase(c, at, c->p->exe, s.rest);
+  char *buf = c->t->path_buf[3];
+  struct handle h = self_target(c, &s, buf);
+  if (s.what == SELF_EXE && *buf) {
+    int r = rebase(c, at, buf, s.rest);
     return r ? r : SELF_DONE;
   }
-  struct handle h = s.what == SELF_CWD ? c->p->cwd : vft_remote(c->p, s.fd);
   if (h.v == H_NONE)
     return SELF_LOCAL;
   go_below(at, h, s.rest);

@@ -205,6 +205,15 @@ struct sigtab *sigtab_copy(const struct sigtab *s)
   return n;
 }
 
+uint64_t signals_caught(struct sigtab *s)
+{
+  uint64_t caught = 0;
+  for (int sig = 1; sig <= 64; sig++)
+    if ((BIT_OF(sig) & ALWAYS_OURS) && has_handler(&s->act[sig - 1]))
+      caught |= BIT_OF(sig);
+  return caught;
+}
+
 static bool sig_valid(long sig)
 {
   return sig >= 1 && sig <= 64;
@@ -227,6 +236,8 @@ long a_rt_sigaction(struct call *c)
     new.mask &= ~UNBLOCKABLE;
     s->act[sig - 1] = new;
     r = kernel_action((int)sig, &new);
+    if (BIT_OF(sig) & ALWAYS_OURS)
+      session->procs[c->p->ctx % SESSION_PROCS].caught = signals_caught(s);
   }
   unlock(&s->lock);
   if (!r && c->a[2] && copy_out((void *)c->a[2], &old, sizeof old))

@@ -99,7 +99,7 @@ static void aux_set(struct start *s, unsigned long type, unsigned long value)
 
 static void session_map(int fd)
 {
-  long p = sys6(SYS_mmap, 0, SESSION_HEAD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  long p = arena_map(SESSION_HEAD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (p < 0 && p > -4096)
     fatal("cannot map the session's memory (error %ld)", -p);
   session = (struct session *)p;
@@ -311,5 +311,6 @@ void agent_start(unsigned long *sp)
   sys1(SYS_close, base + AFD_CARRY);
   if (s.carry->kind == CARRY_FIRST)
     command_start(&s);
+  call_publish(s.t->proc);
   program_enter(&s);
 }

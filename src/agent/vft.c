@@ -31,6 +31,7 @@ enum state { UNKNOWN, LOCAL, REMOTE, LIGHT, SOCKET /* of the slave: the kernel h
 #define GENERATION(e) ((e) & ~(GENERATION_ONE - 1))
 
 #define AF_UNIX_FAMILY 1
+#define MEMFD_NAME_MAX 249
 #define SOCK_STREAM_TYPE 1
 #define SOCK_SEQPACKET_TYPE 5
 #define PROBES 64
@@ -228,6 +229,24 @@ static uint64_t ask_socket(uint64_t ino)
   return ENTRY(LOCAL, 0);
 }
 
+struct handle handle_open(uint32_t h)
+{
+  return (struct handle){handle_alive(h) ? h : (uint32_t)H_NONE};
+}
+
+/* What the text of a link in /proc/PID/fd of a process of the session stands for. */
+struct handle vft_of_link(const char *name)
+{
+  static const char socket[] = "socket:[";
+  uint64_t e = parse_placeholder(name), ino = 0;
+  if (!strncmp(name, socket, sizeof socket - 1)) {
+    for (name += sizeof socket - 1; *name >= '0' && *name <= '9'; name++)
+      ino = ino * 10 + (uint64_t)(*name - '0');
+    e = ask_socket(ino);
+  }
+  return (struct handle){STATE(e) == REMOTE && !standalone() ? (uint32_t)e : (uint32_t)H_NONE};
+}
+
 static uint64_t ask_kernel(int fd)
 {
   struct stat_k st;
@@ -416,10 +435,16 @@ void stream_placed(struct call *c, struct handle h, int fd)
   place_post(c, h, PLACE_STREAM, fd);
 }
 
-static long place_file(struct call *c, struct handle h, int cloexec)
+/* The path is for people who look at the list of mappings (view.c). */
+static long place_file(struct call *c, struct handle h, int cloexec, const char *path)
 {
-  char name[64];
-  fmt(name, sizeof name, "fsyscall:%lx:%x", (unsigned long)session->id, h.v);
+  char name[MEMFD_NAME_MAX + 1];
+  int n = fmt(name, sizeof name, "fsyscall:%lx:%x", (unsigned long)session->id, h.v);
+  size_t len = strlen(path);
+  if (len && n + 1 + len < sizeof name) {
+    name[n] = ':';
+    memcpy(name + n + 1, path, len + 1);
+  }
   long fd = fd_new(c->p, sys2(__NR_memfd_create, name, cloexec ? MFD_CLOEXEC : 0));
   if (fd >= 0)
     place_post(c, h, PLACE_FILE, (int)fd);
@@ -452,11 +477,11 @@ long socket_place(struct call *c, struct handle h, bool datagrams, int flags)
   return fd;
 }
 
-long handle_place(struct call *c, struct handle h, int cloexec)
+long handle_place(struct call *c, struct handle h, int cloexec, const char *path)
 {
   uint32_t kind = hstate(h)->kind;
   bool stream = kind == K_STREAM || kind == K_TTY || kind == K_NOTIFY;
-  long fd = stream ? place_stream(c, h, SOCK_STREAM_TYPE | cloexec) : place_file(c, h, cloexec);
+  long fd = stream ? place_stream(c, h, SOCK_STREAM_TYPE | cloexec) : place_file(c, h, cloexec, path);
   if (fd < 0)
     handle_close(c->t, h);
   else

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 #define FILLS 8 /* reads under way for one store */
 #define COMPARE_SIZE (64u << 10)
 #define WORD 8u
+#define MEMFD_NAME 250   /* the kernel's bound, with the NUL */
 #define FLUSH_EVERY 2000 /* milliseconds */
 #define FLUSH_SHARE 20   /* and at most this part of the time is spent on comparing */
 #define STORES_MAX 1024
@@ -38,6 +40,7 @@ struct waiter {
 struct store {
   struct store *next, *next_of_file;
   uint64_t dev, ino;
+  char *path;              /* or 0 */
   uint32_t reader, writer; /* handles; H_NONE */
   int memfd, wd;
   uint8_t *base; /* `size' bytes, once there is a writer */
@@ -222,16 +225,28 @@ static uint32_t gen_now(const struct hub *h, const struct store *st)
   return __atomic_load_n(&h->s->gens[file_gen(st->dev, st->ino)], __ATOMIC_SEQ_CST);
 }
 
-static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino)
+/* Programs read the name in the list of their mappings, and show the path instead (agent/view.c). */
+static void name_of(char name[MEMFD_NAME], struct hub *h, const struct store *st)
+{
+  const char *path = st->path ? st->path : "";
+  int n = snprintf(name, MEMFD_NAME, "fsyscall-file:%lx:%lx:%lx:%s", (unsigned long)h->s->id, (unsigned long)st->dev,
+                   (unsigned long)st->ino, path);
+  if (n >= MEMFD_NAME)
+    name[n - (int)strlen(path)] = 0;
+}
+
+static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino, const char *called)
 {
   static uint32_t next_tag = SESSION_SLOTS;
   struct store *st = calloc(1, sizeof *st);
-  char path[32];
+  char path[32], name[MEMFD_NAME];
   if (!st)
     return 0;
   *st = (struct store){.dev = dev, .ino = ino, .reader = H_NONE, .writer = H_NONE, .tag = next_tag};
   st->gen = gen_now(h, st);
-  int made = memfd_new("fsyscall-contents", false);
+  st->path = called ? strdup(called) : 0;
+  name_of(name, h, st);
+  int made = memfd_new(name, false);
   snprintf(path, sizeof path, "/proc/self/fd/%d", made);
   /* Opened anew, so that the kernel counts us among its holders; see unused(). */
   st->memfd = made < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC);
@@ -241,6 +256,7 @@ static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino)
   if (st->memfd < 0 || st->wd < 0) {
     if (st->memfd >= 0)
       close(st->memfd);
+    free(st->path);
     free(st);
     return 0;
   }
@@ -286,6 +302,7 @@ static void store_drop(struct hub *h, struct store *st)
   release(h, &st->reader);
   release(h, &st->writer);
   free(st->base);
+  free(st->path);
   free(st);
 }
 
@@ -484,7 +501,7 @@ static void looked_again(struct hub *h, struct store *st, const struct wire_attr
     release(h, &st->reader);
     return;
   }
-  struct store *fresh = store_new(h, st->dev, st->ino);
+  struct store *fresh = store_new(h, st->dev, st->ino, st->path);
   if (fresh) {
     fresh->reader = st->reader;
     st->reader = H_NONE;
@@ -550,7 +567,7 @@ static bool wait_filled(struct store *st, struct message *m, bool may_write)
 }
 
 /* The store that a program is to be given; a stale one only if it has a shared mapping that must go on seeing it. */
-static struct store *current(struct hub *h, const struct file *f)
+static struct store *current(struct hub *h, const struct file *f, const char *path)
 {
   struct store *st = find(h, f->dev, f->ino);
   if (st && st->shared && idle(st)) {
@@ -562,7 +579,7 @@ static struct store *current(struct hub *h, const struct file *f)
     retire(h, st);
     st = 0;
   }
-  return st ? st : store_new(h, f->dev, f->ino);
+  return st ? st : store_new(h, f->dev, f->ino, path);
 }
 
 /*
@@ -584,7 +601,10 @@ static bool use_handle(struct store *st, const struct file *f, bool shared)
 
 static void want(struct hub *h, struct message *m, const struct file *f, bool shared)
 {
-  struct store *st = current(h, f);
+  char path[MEMFD_NAME];
+  ssize_t n = recv(m->fd, path, sizeof path - 1, MSG_DONTWAIT); /* what the program calls the file, if it says so */
+  path[n < 0 ? 0 : n] = 0;
+  struct store *st = current(h, f, path);
   bool may_write = shared && (f->flags & LINUX_O_ACCMODE) != O_RDONLY;
   if (!st || !use_handle(st, f, shared))
     return; /* its socket is closed: the program is told that there is no memory */

@@ -166,7 +166,12 @@ struct proc_entry {
   uint32_t ctx, pid;
   uint64_t locks; /* of which files it may hold POSIX record locks: bit file_gen() modulo 64 */
   uint64_t nofile_cur, nofile_max; /* RLIMIT_NOFILE as the program sees it; others of the session may change it */
+  int32_t afd_base;       /* its agent's descriptors begin there */
+  uint32_t no_new_privs;  /* as the program set it */
+  uint32_t cwd;           /* handle of its working directory, H_NONE: a local one */
+  uint64_t caught;        /* of the signals that its agent always handles: those that the program does */
 };
+#define SESSION_EXE 256 /* room for the path of a process's program; longer ones are not told */
 
 enum slot_state { SLOT_IDLE, SLOT_WAITING, SLOT_DONE };
 
@@ -209,6 +214,7 @@ struct session {
   uint8_t kept_used[KEPT_FILES]; /* 1: a program has used that entry of kept.h */
   struct rule rules[SESSION_RULES]; /* longest prefix wins; sorted by length, longest first */
   struct proc_entry procs[SESSION_PROCS];
+  _Alignas(4096) char exes[SESSION_PROCS][SESSION_EXE]; /* what their /proc/PID/exe leads to */
   _Alignas(4096) uint32_t gens[SESSION_GENS];
   _Alignas(4096) struct hstate handles[SESSION_HANDLES];
 };
