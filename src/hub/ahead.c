@@ -20,6 +20,7 @@
 #include "hub/made.h"
 
 #define CALLS_MAX 16384
+#define LINKS_SAFE 1000 /* names of one file; no file system of today refuses so few */
 #define NAME_LEN_MAX 255
 #define TRUNCATE_MAX (4ull << 30) /* no file system of today has a smaller limit */
 
@@ -61,6 +62,7 @@ struct call {
 static struct {
   struct call calls[CALLS_MAX];
   uint32_t used, free; /* free: one more than its index */
+  bool missing;        /* the last path led to a directory that does not exist */
 } A;
 
 static uint64_t int_at(const struct message *m, uint32_t at)
@@ -122,6 +124,7 @@ struct named {
   uint32_t len;
   struct made_entry *e; /* 0: it does not exist */
   bool slash;           /* behind the name */
+  uint64_t id[2];       /* find() is false: of a directory of others, if that is where the path ends; else 0 */
 };
 
 struct path {
@@ -162,6 +165,7 @@ static bool step(struct hub *h, struct made **dir, uint64_t id[2], const char *n
 {
   if (*dir) {
     struct made_entry *e = may_use(h, *dir) ? made_find(*dir, name, n) : 0;
+    A.missing |= !e && may_use(h, *dir);
     *dir = e ? e->dir : 0;
     return *dir;
   }
@@ -182,6 +186,7 @@ static bool find(struct hub *h, const struct path *p, struct named *at)
   const char *s = p->text, *end = p->text + p->n;
   struct made *dir;
   uint64_t id[2];
+  *at = (struct named){0};
   if (!p->n || !begin(h, p, &dir, id))
     return false;
   for (;;) {
@@ -198,9 +203,11 @@ static bool find(struct hub *h, const struct path *p, struct named *at)
     if (!n || n > NAME_LEN_MAX || (n == 2 && is_dots(name, n)))
       return false;
     if (rest == end) {
+      if (!dir && !is_dots(name, n))
+        *at = (struct named){.name = name, .len = n, .slash = slash, .id = {id[0], id[1]}};
       if (!dir || is_dots(name, n) || !may_use(h, dir))
         return false;
-      *at = (struct named){dir, name, n, made_find(dir, name, n), slash};
+      *at = (struct named){.dir = dir, .name = name, .len = n, .e = made_find(dir, name, n), .slash = slash};
       made_used(dir);
       return true;
     }
@@ -549,12 +556,24 @@ static bool rename_name(struct hub *h, const struct message *m)
   return answer(h, m, 0, FF_POSTED);
 }
 
+/* A file of one's own in a directory of others, on the same file system: it is known, and may be linked. */
+static bool may_link(struct hub *h, const struct named *from, const struct named *to, struct wire_attr *a)
+{
+  return from->id[1] && to->dir->ino && names_entry(h, from->id[0], from->id[1], from->name, from->len, a) &&
+         (a->mode & TYPE_MASK) == TYPE_FILE && a->uid == h->s->facts.euid && a->dev == to->dir->dev && !fixed(a) &&
+         a->nlink < LINKS_SAFE;
+}
+
 static bool link_name(struct hub *h, const struct message *m)
 {
   struct rbuf r = {m->body, m->body + m->n, false};
   struct path p = get_path(&r), q = get_path(&r);
   struct named from, to;
-  if (get_u64(&r) || !find(h, &p, &from) || !from.e || from.e->type == TYPE_DIR || !find(h, &q, &to))
+  struct wire_attr a;
+  bool ours = find(h, &p, &from);
+  if (get_u64(&r) || !find(h, &q, &to))
+    return false;
+  if (ours ? !from.e || from.e->type == TYPE_DIR : !may_link(h, &from, &to, &a))
     return false;
   if (to.e)
     return known(h, m, -EEXIST);
@@ -563,9 +582,13 @@ static bool link_name(struct hub *h, const struct message *m)
   struct call *c = send_named(h, m, FF_OWN, &q, to.dir);
   if (!c)
     return false;
-  entry_touched(h, from.e, c->seq);
-  from.e->linked = true;
-  makes(h, m, c, &to, from.e->type);
+  if (ours) {
+    entry_touched(h, from.e, c->seq);
+    from.e->linked = true;
+  } else {
+    file_touched(h, a.dev, a.ino, c->seq);
+  }
+  makes(h, m, c, &to, ours ? from.e->type : TYPE_FILE);
   if (c->entry)
     c->entry->linked = true;
   return true;
@@ -709,7 +732,10 @@ static ahead_fn *const fns[WIRE_MAX] = {
 
 bool ahead_call(struct hub *h, const struct message *m)
 {
-  return m->f.op < WIRE_MAX && fns[m->f.op] && !proc_has_context(h, m->f.ctx) && fns[m->f.op](h, m);
+  if (m->f.op >= WIRE_MAX || !fns[m->f.op] || proc_has_context(h, m->f.ctx))
+    return false;
+  A.missing = false;
+  return fns[m->f.op](h, m) || (A.missing && known(h, m, -ENOENT));
 }
 
 uint8_t ahead_flags(struct hub *h, const struct message *m)
@@ -738,6 +764,8 @@ static void dir_made(struct hub *h, struct made *d, const struct frame *f, const
   d->full = f->flags & FF_SYNC;
   d->attr = *a;
   d->told = true;
+  if (d->entry && d->entry->in->ino)
+    names_dir_made(h, d->entry->in->dev, d->entry->in->ino, d->entry->name, d->entry->len, a);
   /* What the slave has seen of it may be older than what we have sent by now. */
   if (!d->touched)
     return;

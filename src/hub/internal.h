@@ -363,6 +363,8 @@ bool names_entry(struct hub *h, uint64_t dev, uint64_t ino, const char *name, ui
 bool names_empty(struct hub *h, uint64_t dev, uint64_t ino);
 /* It is removed by a call with that number; what it stood for is gone if it was a directory. */
 void names_removed(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq);
+/* The slave has told of a directory that we have made there. */
+void names_dir_made(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, const struct wire_attr *a);
 /* Nothing is known of its names any more. */
 void names_void(struct hub *h, uint64_t dev, uint64_t ino);
 /* A name in it is changed by a call with that number; ".": only the directory itself. */

@@ -415,6 +415,14 @@ void names_removed(struct hub *h, uint64_t dev, uint64_t ino, const char *name, 
   own_change(h, dev, ino, &(struct told){.name = name, .len = n}, NS_ABSENT);
 }
 
+void names_dir_made(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, const struct wire_attr *a)
+{
+  struct names *m = memory(h);
+  struct taking t = {.h = h, .m = m, .dir = dir_find(m, dev, ino)};
+  if (t.dir && n < NAME_ROOM)
+    entry_put(&t, &(struct told){.name = name, .len = n, .attr = *a}, NS_THERE, 0);
+}
+
 void names_own(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t seq)
 {
   h->name_seq[file_gen(dev, ino)] = seq;

@@ -523,7 +523,10 @@ bool names_watch(int dirfd)
     return false;
   out_names_begin();
   struct dir *d = know(dirfd, &fresh);
-  out_names(0, 0, true);
+  tell_begin();
+  if (d && fresh)
+    tell_select(d, NI_DIR);
+  out_told();
   return d;
 }
 

@@ -82,13 +82,20 @@ void own_begin(const struct call *c)
   pthread_mutex_unlock(&X.lock);
 }
 
+/* A walked name may have kept the slash behind it. */
+static bool is_name(const char *walked, const char *name)
+{
+  size_t n = strlen(name);
+  return !strncmp(walked, name, n) && (!walked[n] || (n && walked[n] == '/'));
+}
+
 bool own_event(uint64_t dev, uint64_t ino, const char *name, uint32_t mask)
 {
   bool mine = false;
   pthread_mutex_lock(&X.lock);
   for (unsigned i = 0; i < X.n && !mine; i++) {
     struct expected *e = &X.e[i];
-    mine = e->dev == dev && e->ino == ino && mask & e->mask && (!e->seen || !*name) && !strcmp(e->name, name);
+    mine = e->dev == dev && e->ino == ino && mask & e->mask && (!e->seen || !*name) && is_name(e->name, name);
     e->seen |= mine;
   }
   pthread_mutex_unlock(&X.lock);
