@@ -260,6 +260,11 @@ static long room_of(struct call *c, struct end *to, bool nonblock)
   return r < 0 ? r : r ? (long)PIPE_ATOMIC : -EAGAIN;
 }
 
+static bool not_spliced(const struct end *e)
+{
+  return e->remote && (e->f.s->kind == K_DIR || e->f.s->kind == K_NOTIFY);
+}
+
 /* splice(in, off_in, out, off_out, len, flags): one end is a pipe. */
 long a_splice(struct call *c)
 {
@@ -274,7 +279,7 @@ long a_splice(struct call *c)
   if (r < 0)
     return r;
   bool in = end_is_pipe(&from), out = end_is_pipe(&to);
-  if (!in && !out)
+  if ((!in && !out) || not_spliced(&from) || not_spliced(&to))
     return -EINVAL;
   if ((in && from.user) || (out && to.user))
     return -ESPIPE;

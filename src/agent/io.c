@@ -527,7 +527,7 @@ static bool credit_take(struct hstate *s, uint64_t n)
 }
 
 /* Until more of the window may be free. 0, or what interrupted it. Looks up once a second, for late errors. */
-static long credit_wait(struct call *c, struct hstate *s, uint32_t seen)
+long stream_wait_written(struct call *c, struct hstate *s, uint32_t seen)
 {
   struct __kernel_timespec second = {1, 0};
   __atomic_fetch_add(&s->window_waiters, 1, __ATOMIC_ACQ_REL);
@@ -545,7 +545,7 @@ long stream_room(struct call *c, struct rfile *f)
     uint64_t n = stream_credit(f->s);
     if (n || __atomic_load_n(&f->s->late, __ATOMIC_ACQUIRE))
       return (long)(n ? n : 1);
-    long r = f->s->flags & O_NONBLOCK ? -EAGAIN : credit_wait(c, f->s, seen);
+    long r = f->s->flags & O_NONBLOCK ? -EAGAIN : stream_wait_written(c, f->s, seen);
     if (r < 0)
       return r;
   }
@@ -565,7 +565,7 @@ static long credit_get(struct call *c, struct rfile *f, uint64_t want, bool whol
       return (long)n;
     if (f->s->flags & O_NONBLOCK)
       return -EAGAIN;
-    long r = credit_wait(c, f->s, seen);
+    long r = stream_wait_written(c, f->s, seen);
     if (r < 0)
       return r;
   }

@@ -89,6 +89,9 @@ static inline void stream_arm_out(struct hstate *s)
   __atomic_fetch_or(&s->armed, POLLOUT, __ATOMIC_SEQ_CST); /* the hub says when the window opens; look again after this */
 }
 void stream_arm(struct call *c, struct handle h, struct hstate *s, uint32_t events);
+/* Until more of what was posted to the stream has been written than the low word of `written' said, or a second. 0, or
+   what interrupted it. */
+long stream_wait_written(struct call *c, struct hstate *s, uint32_t seen);
 /* Takes waiting readiness bytes out of the placeholder. */
 void stream_drain(int fd);
 /* Room for more bytes under way. */

@@ -7,6 +7,7 @@
  * kernel's own view of a placeholder socket: it is always writable, and readable for reasons of ours.
  */
 #include <asm/poll.h>
+#include <linux/stat.h>
 #include <linux/time_types.h>
 
 #include "agent/io.h"
@@ -123,11 +124,25 @@ static unsigned look(struct call *c, struct waitset *w)
   return found;
 }
 
+/* A FIFO in whose other end the program itself writes: what is still under way there is to be read soon, or others' is.
+ */
+static bool comes_back(const struct hstate *s)
+{
+  return S_ISFIFO(s->attr.mode) && may_read(s) && may_write(s);
+}
+
 /* A question to the slave: what is there to be read. */
 static void ask_one(struct call *c, struct pollfd *p, struct rfile *f)
 {
   uint32_t in = (uint16_t)p->events & ANY_IN;
-  long events = stream_ask(c, f, in);
+  long events;
+  for (;;) {
+    uint64_t written = __atomic_load_n(&f->s->written, __ATOMIC_ACQUIRE);
+    bool comes = in && comes_back(f->s) && __atomic_load_n(&f->s->sent, __ATOMIC_ACQUIRE) != written;
+    events = stream_ask(c, f, in);
+    if (!comes || events || stream_wait_written(c, f->s, (uint32_t)written) < 0)
+      break;
+  }
   if (events > 0)
     p->revents |= (short)((uint32_t)events & (in | ALWAYS));
 }

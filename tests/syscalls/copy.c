@@ -1,5 +1,6 @@
 /* copy_file_range, sendfile, splice, tee. */
 #include "t.h"
+#include <sys/inotify.h>
 #include <sys/sendfile.h>
 
 static void ranges(int a, int b)
@@ -123,6 +124,10 @@ int main(void)
   T(splice(wo, &in, p[1], 0, 1, 0));
   T(splice(p[1], 0, b, 0, 1, 0));
   T(splice(p[0], 0, ro, 0, 1, 0));
+  T(splice(open(".", O_RDONLY), 0, p[1], 0, 1, 0));
+  int watch = inotify_init();
+  inotify_add_watch(watch, ".", IN_CREATE);
+  T(splice(watch, 0, p[1], 0, 1, 0));
   oddities(a);
   seen();
   large();

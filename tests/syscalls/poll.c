@@ -18,10 +18,8 @@ static void fifo(void)
     T(select(fd + 1, &in, &out, 0, i == 1 ? &some : &none));
     T(FD_ISSET(fd, &in) ? 1 : 0);
     T(FD_ISSET(fd, &out) ? 1 : 0);
-    if (i == 0) {
+    if (i == 0)
       T(write(fd, "x", 1));
-      T(poll(&p, 1, -1));
-    }
   }
   p.events = POLLIN | POLLOUT;
   T(poll(&p, 1, -1));
