@@ -77,6 +77,12 @@ static long no_new_privs(struct call *c)
   return set ? 0 : c->t->no_new_privs;
 }
 
+/* The kernel, to which the program has it set, would let everybody. */
+long a_landlock_restrict_self(struct call *c)
+{
+  return c->t->no_new_privs || capable(CAP_SYS_ADMIN) ? a_local(c) : -EPERM;
+}
+
 long a_prctl(struct call *c)
 {
   switch (c->a[0]) {

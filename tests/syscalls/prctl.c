@@ -33,6 +33,8 @@ static void no_new_privs(void)
   T(prctl(PR_GET_NO_NEW_PRIVS, 1, 0, 0, 0));
   if (geteuid())
     T(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0));
+  if (geteuid())
+    T(syscall(SYS_landlock_restrict_self, -1, 0));
   T(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, 0, 0, 0));
   T(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   T(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
