@@ -69,7 +69,7 @@ static void session_ids(struct ids *i)
                     .egid = f->egid,
                     .sgid = f->sgid,
                     .fsgid = f->egid};
-  i->ngroups = f->ngroups < 64 ? f->ngroups : 64;
+  i->ngroups = f->ngroups < 64 ? f->ngroups : 64; /* as many as the facts hold */
   memcpy(i->groups, f->groups, i->ngroups * 4);
 }
 

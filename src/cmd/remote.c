@@ -36,8 +36,8 @@ static char script[] =
     "\"/dev/shm/fsyscall-cache-$(id -u)\"; do "
     "mkdir -p \"$d\" 2>/dev/null && [ -w \"$d\" ] && [ -O \"$d\" ] && [ ! -L \"$d\" ] || continue; f=$d/$name-$sum; "
     "if ! good; then [ -n \"$sent\" ] || echo \"FSYSCALL SEND\"; "
-    "[ -n \"$sent\" ] && cp \"$sent\" \"$f.$$\" || head -c \"$size\" >\"$f.$$\"; sent=$f.$$; "
-    "chmod 700 \"$f.$$\"; o=$f; f=$f.$$; good || { echo \"FSYSCALL BROKEN\"; exit 255; }; f=$o; fi; "
+    "if [ -n \"$sent\" ]; then cp \"$sent\" \"$f.$$\" || continue; else head -c \"$size\" >\"$f.$$\"; fi; sent=$f.$$; "
+    "chmod 700 \"$f.$$\"; o=$f; f=$f.$$; good || { rm -f \"$f\"; echo \"FSYSCALL BROKEN\"; exit 255; }; f=$o; fi; "
     "[ -z \"$sent\" ] || mv \"$sent\" \"$f\"; "
     "\"$f\" --version >/dev/null 2>&1 && exec \"$f\" --serve; sent=$f; done; echo \"FSYSCALL NOWHERE\"; exit 255'";
 

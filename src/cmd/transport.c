@@ -27,7 +27,8 @@
 #include "cmd/remote.h"
 
 #define CONNECT_MS 15000
-#define START_MS 60000 /* for passwords to be typed */
+#define START_MS 120000 /* for passwords to be typed */
+#define WAIT_MS 600000  /* for what was sent to arrive */
 #define NOISE_MAX 65536
 
 static int say(const char *where, const char *what, const char *why)
@@ -126,6 +127,9 @@ static void be_command(int end, char *const argv[])
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, 0);
+  /* What the terminal sends is the program's to decide on; the way to it stays. A password's prompt sets its own. */
+  for (const int *s = (const int[]){SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, 0}; *s; s++)
+    signal(*s, SIG_IGN);
   if (dup2(end, 0) < 0 || dup2(end, 1) < 0)
     _exit(255);
   execvp(argv[0], argv);
@@ -174,6 +178,7 @@ static int skip_noise(const struct transport *t, int fd)
     int r = remote_line(t->where, fd, t->reverse, line);
     if (r)
       return r > 0 ? 0 : -1;
+    until = now_ms() + WAIT_MS;
   }
   return say(t->where, "the command there says something else than fsyscall's protocol", "");
 }

@@ -517,6 +517,8 @@ static void move_entry(struct hub *h, const struct named *from, const struct nam
   made_remove(old);
   struct made_entry *e = made_add(to->dir, to->name, to->len, type);
   if (!e) {
+    if (call)
+      *call = 0;
     if (dir)
       dir->entry = 0, made_forget(dir);
     made_forget(to->dir);
@@ -541,6 +543,8 @@ static bool rename_name(struct hub *h, const struct message *m)
   struct named from, to;
   uint64_t flags = get_u64(&r);
   if (flags & ~(uint64_t)LINUX_RENAME_NOREPLACE || !find(h, &p, &from) || !from.e || !find(h, &q, &to))
+    return false;
+  if (to.e == from.e) /* the same name, which changes nothing: or not even that, as the slave knows */
     return false;
   if (from.slash || to.slash || !may_replace(&from, &to) || (to.e && flags) || !roomy(h, &to))
     return false;

@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@ struct context {
   struct context *next;
   uint32_t ctx;
   int root;   /* descriptor, -1: the slave's own */
+  int broken; /* -errno: its root could not be kept, so none of its calls are made */
   bool other; /* other ids than the slave's */
   uint32_t ruid, uid, rgid, gid;
   uint32_t ngroups;
@@ -35,6 +38,8 @@ static struct {
   bool known;
   uid_t ruid, euid, suid;
   gid_t rgid, egid, sgid;
+  int death; /* the signal at our parent's death, which changing ids forgets */
+  pid_t parent;
   int ngroups;
   gid_t groups[CONTEXT_GROUPS];
 } C = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -59,6 +64,8 @@ static bool own_learn(void)
 {
   if (!C.known) {
     C.ngroups = getgroups(CONTEXT_GROUPS, C.groups);
+    C.parent = getppid();
+    prctl(PR_GET_PDEATHSIG, &C.death);
     C.known = C.ngroups >= 0 && !getresuid(&C.ruid, &C.euid, &C.suid) && !getresgid(&C.rgid, &C.egid, &C.sgid);
   }
   return C.known;
@@ -135,7 +142,10 @@ bool context_set(uint32_t ctx, const uint8_t *body, uint32_t n)
   x->rgid = (uint32_t)get_u64(&r), x->gid = (uint32_t)get_u64(&r);
   uint32_t bytes;
   const void *groups = get_blob(&r, &bytes, sizeof x->groups);
-  if (r.bad || bytes % 4 || take_root(x, root)) {
+  x->broken = take_root(x, root);
+  if (r.bad || bytes % 4) {
+    if (x->root >= 0)
+      close(x->root);
     free(x);
     return false;
   }
@@ -151,20 +161,23 @@ bool context_set(uint32_t ctx, const uint8_t *body, uint32_t n)
 
 /* ---- a call ---- */
 
-/* A copy: what is told later does not change a call that is under way. */
-static bool look_up(uint32_t ctx, struct context *x)
+/* A copy: what is told later does not change a call that is under way. 1: found, 0: the session's own, -errno. */
+static int look_up(uint32_t ctx, struct context *x)
 {
+  int err = 0;
   if (!__atomic_load_n(&C.count, __ATOMIC_RELAXED))
-    return false;
+    return 0;
   pthread_mutex_lock(&C.lock);
   struct context **at = find(ctx);
   bool found = *at;
   if (found) {
     *x = **at;
-    x->root = x->root >= 0 ? fcntl(x->root, F_DUPFD_CLOEXEC, 3) : -1;
+    err = x->broken;
   }
+  if (found && !err && x->root >= 0 && (x->root = fcntl(x->root, F_DUPFD_CLOEXEC, 3)) < 0)
+    err = -errno; /* without its root it is not made at all */
   pthread_mutex_unlock(&C.lock);
-  return found;
+  return err ? err : found;
 }
 
 static int become(const struct context *x)
@@ -181,14 +194,20 @@ static void come_back(void)
 {
   if (set_ids(C.ruid, C.euid, C.suid) || set_gids(C.rgid, C.egid, C.sgid) || set_groups((unsigned)C.ngroups, C.groups))
     abort(); /* nobody else's call may be made like this */
+  if (!C.death)
+    return;
+  prctl(PR_SET_PDEATHSIG, C.death);
+  if (getppid() != C.parent)
+    raise(C.death);
 }
 
 int context_enter(uint32_t ctx, struct taken *t)
 {
   struct context x;
   *t = (struct taken){.root = -1};
-  if (!look_up(ctx, &x))
-    return 0;
+  int known = look_up(ctx, &x);
+  if (known <= 0)
+    return known;
   t->root = x.root;
   t->ids = x.other;
   int err = x.other ? become(&x) : 0;

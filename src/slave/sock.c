@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHUNK (64u << 10)
@@ -167,6 +168,22 @@ static void read_bytes(struct handle *h)
     end_reading(h, SOCK_FAILED, err);
 }
 
+/* Nothing more comes, and the kernel would go on saying so. */
+static void stop_reading(struct handle *h)
+{
+  pthread_mutex_lock(&N.lock);
+  h->sock->ended = true;
+  watch(h);
+  pthread_mutex_unlock(&N.lock);
+}
+
+/* A datagram socket that was shut down is readable for ever, with nothing to read. */
+static bool is_shut(const struct handle *h)
+{
+  struct pollfd p = {.fd = h->fd, .events = POLLRDHUP};
+  return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP);
+}
+
 /* An error of a datagram socket is one message's that was sent before: more may come. */
 static void read_datagrams(struct handle *h)
 {
@@ -176,8 +193,13 @@ static void read_datagrams(struct handle *h)
     struct sockaddr_storage a;
     socklen_t len = sizeof a;
     ssize_t n = recvfrom(h->fd, buf + sizeof from, CHUNK, MSG_DONTWAIT, (struct sockaddr *)&a, &len);
-    if (n < 0 && !nothing_yet())
-      tell(h->num, SOCK_FAILED, (uint64_t)errno, 0, 0);
+    int err = errno;
+    if (n < 0 && !i && nothing_yet() && is_shut(h)) {
+      stop_reading(h);
+      return;
+    }
+    if (n < 0 && err != EAGAIN && err != EINTR)
+      tell(h->num, SOCK_FAILED, (uint64_t)err, 0, 0);
     if (n < 0)
       return;
     addr_to_wire(&from, &a, len);
@@ -222,8 +244,13 @@ static void accept_one(struct handle *h)
   socklen_t n = sizeof a, m = sizeof own;
   uint64_t token;
   int fd = accept4(h->fd, (struct sockaddr *)&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd < 0)
-    return; /* it has gone again, or there is no descriptor for it now: the kernel keeps it */
+  if (fd < 0) { /* it has gone again; or none can come any more */
+    if (errno == EINVAL || errno == EBADF || errno == ENOTSOCK || errno == EOPNOTSUPP)
+      stop_reading(h);
+    else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+      nanosleep(&(struct timespec){.tv_nsec = 10000000}, 0); /* the kernel keeps it until there is room */
+    return;
+  }
   addr_to_wire(&name, &a, n);
   dgram_put(names, &name);
   if (getsockname(fd, (struct sockaddr *)&own, &m))
@@ -239,9 +266,12 @@ static void accept_one(struct handle *h)
 static void handle_event(uint32_t num)
 {
   struct handle *h = handle_get(num);
-  if (!h)
+  struct sock *s = h ? h->sock : 0;
+  if (!s) {
+    if (h)
+      handle_put(h);
     return;
-  struct sock *s = h->sock;
+  }
   if (s->connecting)
     finish_connect(h);
   else if (s->listening)

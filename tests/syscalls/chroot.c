@@ -1,5 +1,6 @@
 /* Another root: absolute paths, links and `..' stay below it; what was open before does not; it is inherited. */
 #include "t.h"
+#include <linux/openat2.h>
 
 static void read_it(const char *path)
 {
@@ -9,6 +10,18 @@ static void read_it(const char *path)
   say("%s: %s", path, n < 0 ? strerror(errno) : text);
   if (fd >= 0)
     close(fd);
+}
+
+/* The lookup is restricted, and the root is still the root. */
+static void restricted(const char *path, uint64_t resolve)
+{
+  struct open_how how = {.flags = O_RDONLY, .resolve = resolve};
+  char text[64] = "";
+  long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+  long n = fd < 0 ? -1 : read((int)fd, text, sizeof text - 1);
+  say("%s, %llx: %s", path, (unsigned long long)resolve, n < 0 ? err_name(errno) : text);
+  if (fd >= 0)
+    close((int)fd);
 }
 
 static void look(void)
@@ -33,6 +46,14 @@ static void inside(int outer)
   T(stat("/", &a) == 0 && stat("/..", &b) == 0 && a.st_ino == b.st_ino);
   T(mkdir("/made", 0755));
   T(open("/made/file", O_CREAT | O_WRONLY, 0600) >= 0);
+  restricted("/etc/passwd", RESOLVE_NO_MAGICLINKS);
+  restricted("/../../etc/passwd", RESOLVE_NO_XDEV);
+  restricted("/out", RESOLVE_NO_MAGICLINKS);
+  restricted("/abs", RESOLVE_NO_SYMLINKS);
+  restricted("/top", RESOLVE_NO_XDEV);
+  restricted("sub/inner", RESOLVE_BENEATH);
+  restricted("../top", RESOLVE_BENEATH);
+  restricted("/etc/passwd", RESOLVE_IN_ROOT);
   T(rename("/made/file", "/made/renamed"));
   T(symlink("/made/renamed", "/made/link"));
   read_it("/made/link");

@@ -40,5 +40,14 @@ int main(void)
   T(rename("l", "m"));
   show_stat("m");
   T(rename("d/.", "q"));
+  mkdir("own", 0755);
+  make("own/a", "a");
+  symlink("a", "own/l");
+  T(rename("own/a", "own/a"));
+  T(rename("own/a", "own/./a"));
+  T(rename("own/l", "own/l"));
+  T(syscall(SYS_renameat2, AT_FDCWD, "own/a", AT_FDCWD, "own/a", NOREPLACE));
+  T(rename("own", "own"));
+  show_file("own/a");
   return 0;
 }
