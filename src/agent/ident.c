@@ -104,12 +104,24 @@ static bool thread_of(int tid, int pid)
   return sys2(SYS_access, path, 0) == 0;
 }
 
+#define PTRACE_TRACEME_K 0
+#define PTRACE_ATTACH_K 16
+#define PTRACE_SEIZE_K 0x4206
+
 /* A tracer would see the agent at work instead of the program; one that only stops threads to read their registers and
    memory, which it shares, sees what it needs. */
 long a_ptrace(struct call *c)
 {
+  static const char why[] =
+      "nexec: programs of a session cannot be traced from inside it; `nexec --trace' shows their calls\n";
+  static uint32_t said;
   int lender = c->p->lender, tid = (int)c->a[1];
-  return lender && c->a[0] && thread_of(tid, lender) ? a_local(c) : -EPERM;
+  if (lender && c->a[0] && thread_of(tid, lender))
+    return a_local(c);
+  bool begins = c->a[0] == PTRACE_TRACEME_K || c->a[0] == PTRACE_ATTACH_K || c->a[0] == PTRACE_SEIZE_K;
+  if (begins && !__atomic_exchange_n(&said, 1, __ATOMIC_RELAXED))
+    last_words(why, sizeof why - 1);
+  return -EPERM;
 }
 
 /* ---- limits: the number of open files leaves the agent's descriptors out ---- */
