@@ -8,6 +8,8 @@
  * slave opens the file, which must still be the same (device, inode), and all its descriptors are replaced by ordinary
  * ones. If the name leads elsewhere by then, the descriptor goes on showing what the file held when it still did.
  *
+ * Only a process of one thread has any, and settles them before it becomes more.
+ *
  * Owns the table of light files. Must never: show contents after anything newer was learnt of the file, or let such a
  * descriptor reach the kernel, another process or a message. Lock order: the table's sleeping lock alone.
  */
@@ -15,7 +17,6 @@
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/memfd.h>
-#include <linux/sched.h>
 #include <linux/stat.h>
 
 #include "agent/light.h"
@@ -193,10 +194,16 @@ static bool have_number_file(struct proc *p)
   return good;
 }
 
+/* A second thread could close a number and be given it again for another file while this one settles what it was. */
+static bool alone(const struct proc *p)
+{
+  return __atomic_load_n(&p->refs, __ATOMIC_ACQUIRE) == 1;
+}
+
 static bool fit(const struct call *c, const struct at *at, unsigned long flags, const struct name_answer *a)
 {
   bool dir = S_ISDIR(a->attr.mode);
-  return !(flags & ~(unsigned long)OPEN_FLAGS) && a->full && (dir || S_ISREG(a->attr.mode)) &&
+  return alone(c->p) && !(flags & ~(unsigned long)OPEN_FLAGS) && a->full && (dir || S_ISREG(a->attr.mode)) &&
          (dir || !(flags & O_DIRECTORY)) && !c->p->lender && !(session->minded & MINDED_WATCHES) &&
          at->lexical[0] == '/' && strlen(at->lexical) < PATH_ROOM;
 }
@@ -333,12 +340,9 @@ void light_settle_all(struct proc *p)
    program may sleep for long. */
 static bool shares(const struct call *c)
 {
-  uint64_t flags = 0;
   switch (c->nr) {
   case __NR_clone:
-    return !(c->a[0] & CLONE_FILES);
   case __NR_clone3:
-    return copy_in(&flags, (const void *)c->a[0], sizeof flags) || !(flags & CLONE_FILES);
   case __NR_fork:
   case __NR_vfork:
   case __NR_execve:
