@@ -86,9 +86,10 @@ static int make_signals(struct hub *h)
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGHUP);
-  for (const int *s = (const int[]){SIGQUIT, SIGUSR1, SIGUSR2, 0}; h->o.flags & SF_REVERSE && *s; s++)
+  bool near = h->o.flags & (SF_REVERSE | SF_STANDALONE); /* in one process group with the programs */
+  for (const int *s = (const int[]){SIGQUIT, SIGUSR1, SIGUSR2, 0}; near && *s; s++)
     sigaddset(&set, *s);
-  if (h->o.flags & SF_REVERSE) /* the terminal stops programs; who serves them goes on */
+  if (near) /* the terminal stops programs; who serves them goes on */
     for (const int *s = (const int[]){SIGTSTP, SIGTTIN, SIGTTOU, 0}; *s; s++)
       signal(*s, SIG_IGN);
   h->parent = getppid();
@@ -272,7 +273,7 @@ static void settle_deaths(struct hub *h, bool drained)
  */
 static bool pass_on(struct hub *h, const struct signalfd_siginfo *si)
 {
-  if (!(h->o.flags & SF_REVERSE) || getppid() != h->parent)
+  if (!(h->o.flags & (SF_REVERSE | SF_STANDALONE)) || getppid() != h->parent)
     return false;
   if (si->ssi_code != SI_KERNEL && h->command > 0 && h->status < 0)
     kill(h->command, (int)si->ssi_signo);

@@ -38,6 +38,7 @@ struct block {
 
 struct readahead {
   struct block *first, **last;
+  uint64_t from; /* where the last read began: whoever asks for more than its program wants may begin again within it */
   uint64_t next; /* where a program goes on that reads in order */
   uint64_t end;  /* where the next block begins */
   uint64_t size; /* the file's */
@@ -80,7 +81,8 @@ static uint32_t gen_now(const struct hub *h, const struct file *f)
 /* ---- how much the stream carries ---- */
 
 /* What comes in the time of a round trip, and DELAY_ALLOWED more: a link that is idle now and then is not used, one on
-   which more than that lies makes others wait. Measured over a round trip and a moment: what comes at once says nothing. */
+   which more than that lies makes others wait. Measured over a round trip and a moment: what comes at once says
+   nothing. */
 static void came(uint64_t now, uint64_t delay, uint32_t bytes)
 {
   if (!A.measured || delay <= A.shortest || now - A.measured > DELAY_KNOWN) {
@@ -181,12 +183,22 @@ static bool ask_block(struct hub *h, const struct file *f)
   return true;
 }
 
+/* Blocks that the program has yet to read. */
+static unsigned held_ahead(const struct readahead *ra)
+{
+  unsigned n = ra->held;
+  uint64_t read = ra->waiter.active ? ra->from : ra->next;
+  for (const struct block *b = ra->first; b && b->offset + b->len <= read; b = b->next)
+    n--;
+  return n;
+}
+
 static void ask_more(struct hub *h, const struct file *f)
 {
   struct readahead *ra = f->ahead;
   if (ra->gen != gen_now(h, f))
     return;
-  while (ra->held < ra->window && A.under_way < A.allowed && ra->end < ra->size && ask_block(h, f))
+  while (held_ahead(ra) < ra->window && A.under_way < A.allowed && ra->end < ra->size && ask_block(h, f))
     continue;
 }
 
@@ -277,10 +289,10 @@ static void give(struct hub *h, struct readahead *ra, uint32_t tag, uint64_t off
   slot_data(h, tag, parts, n);
 }
 
-/* Behind the place where the program is now. */
+/* Behind the place where the program is now, at least. */
 static void drop_read(struct hub *h, struct readahead *ra)
 {
-  while (ra->first && ra->first->offset + ra->first->len <= ra->next)
+  while (ra->first && ra->first->offset + ra->first->len <= ra->from)
     drop_first(h, ra);
 }
 
@@ -353,14 +365,15 @@ static bool serve(struct hub *h, const struct file *f, const struct message *m, 
 {
   struct readahead *ra = f->ahead;
   uint64_t end = range_end(ra, offset, room);
-  bool ordered = offset == ra->next, known = end == offset || cover(h, f, offset, end);
+  bool ordered = offset >= ra->from && offset <= ra->next, known = end == offset || cover(h, f, offset, end);
   bool there = known && (end == offset || covered(ra, offset, end, true));
   if (ordered)
-    in_order(ra, end - offset);
+    in_order(ra, end > ra->next ? end - ra->next : 0);
   else if (!known)
     ra->window = 0;
   if (!known)
     pass_waiter(h, f);
+  ra->from = offset;
   ra->next = end;
   if (!known)
     drop_all(h, ra);
@@ -392,6 +405,7 @@ bool readahead_read(struct hub *h, const struct message *m)
   if (f->ahead->gen == gen_now(h, f))
     return serve(h, f, m, offset, room);
   out_of_order(h, f);
+  f->ahead->from = offset;
   f->ahead->next = f->ahead->end = offset + room;
   ask_promise(h, f);
   return false;
