@@ -397,14 +397,11 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
   return hub_run(h, command);
 }
 
-/* Of all that is needed from the kernel, this came last. */
+/* Of all that is needed from the kernel, this came last. The range holds no descriptor. */
 static void check_kernel(const struct options *o)
 {
-  int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-  if (fd < 0 && errno == ENOSYS)
-    refuse(o, "this machine's kernel is too old", "Linux 5.3 is needed");
-  if (fd >= 0)
-    close(fd);
+  if (syscall(SYS_close_range, ~0u - 1, ~0u, 0) && errno == ENOSYS)
+    refuse(o, "this machine's kernel is too old", "Linux 5.9 is needed");
 }
 
 /* ---- the far end of a remote shell ---- */
