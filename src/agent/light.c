@@ -8,14 +8,13 @@
  * slave opens the file, which must still be the same (device, inode), and all its descriptors are replaced by ordinary
  * ones. If the name leads elsewhere by then, the descriptor goes on showing what the file held when it still did.
  *
- * Only a process of one thread has any, and settles them before it becomes more.
+ * Only a process of one thread has any, and settles them before it becomes more: so nothing here is locked.
  *
  * Owns the table of light files. Must never: show contents after anything newer was learnt of the file, or let such a
- * descriptor reach the kernel, another process or a message. Lock order: the table's sleeping lock alone.
+ * descriptor reach the kernel, another process or a message.
  */
 #include <asm/mman.h>
 #include <linux/fs.h>
-#include <linux/futex.h>
 #include <linux/memfd.h>
 #include <linux/stat.h>
 
@@ -30,7 +29,6 @@
 
 struct light {
   uint32_t refs;                /* descriptors, and calls under way; 0: free */
-  uint32_t lock;                /* of `off' */
   uint32_t entry, seq, at, len; /* in the memory of contents */
   uint32_t gen, gen_index;
   uint32_t flags;
@@ -39,86 +37,46 @@ struct light {
   char path[PATH_ROOM]; /* absolute */
 };
 
-static struct {
-  struct light *l;
-  uint32_t settling; /* a lock that may be held while the slave is asked */
-} L;
-
-/* ---- locks that may be held for long ---- */
-
-static void sleep_lock(uint32_t *word)
-{
-  uint32_t none = 0;
-  if (__atomic_compare_exchange_n(word, &none, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-    return;
-  while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE))
-    sys4(__NR_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 2, 0);
-}
-
-static void sleep_unlock(uint32_t *word)
-{
-  if (__atomic_exchange_n(word, 0, __ATOMIC_RELEASE) == 2)
-    sys3(__NR_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
-}
+static struct light *table; /* LIGHTS_MAX of them, once there was need */
 
 /* ---- the table ---- */
 
-static struct light *table(void)
-{
-  struct light *l = __atomic_load_n(&L.l, __ATOMIC_ACQUIRE), *none = 0;
-  if (l)
-    return l;
-  l = pages_new(LIGHTS_MAX * sizeof *l);
-  if (!l || __atomic_compare_exchange_n(&L.l, &none, l, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-    return l;
-  pages_free(l, LIGHTS_MAX * sizeof *l);
-  return none;
-}
-
 static struct light *take_free(void)
 {
-  struct light *l = table();
-  for (unsigned i = 0; l && i < LIGHTS_MAX; i++) {
-    uint32_t none = 0;
-    if (!__atomic_load_n(&l[i].refs, __ATOMIC_RELAXED) &&
-        __atomic_compare_exchange_n(&l[i].refs, &none, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-      return &l[i];
-  }
+  if (!table)
+    table = pages_new(LIGHTS_MAX * sizeof *table);
+  for (unsigned i = 0; table && i < LIGHTS_MAX; i++)
+    if (!table[i].refs) {
+      table[i].refs = 1;
+      return &table[i];
+    }
   return 0;
 }
 
-void light_hold(unsigned light)
+void light_hold(struct proc *p, unsigned light)
 {
-  __atomic_fetch_add(&L.l[light].refs, 1, __ATOMIC_ACQ_REL);
+  p->lights++;
+  table[light].refs++;
 }
 
 void light_release(struct proc *p, unsigned light)
 {
-  __atomic_fetch_sub(&p->lights, 1, __ATOMIC_RELAXED);
-  light_put(&L.l[light]);
+  p->lights--;
+  light_put(&table[light]);
 }
 
 void light_put(struct light *l)
 {
-  __atomic_fetch_sub(&l->refs, 1, __ATOMIC_ACQ_REL);
+  l->refs--;
 }
 
 struct light *light_get(struct proc *p, int fd)
 {
-  if (!__atomic_load_n(&p->lights, __ATOMIC_RELAXED))
+  int i = vft_light(p, fd);
+  if (i < 0)
     return 0;
-  for (;;) {
-    int i = vft_light(p, fd);
-    if (i < 0)
-      return 0;
-    struct light *l = &L.l[i];
-    uint32_t refs = __atomic_load_n(&l->refs, __ATOMIC_ACQUIRE);
-    if (!refs || !__atomic_compare_exchange_n(&l->refs, &refs, refs + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-      continue;
-    if (vft_light(p, fd) == i)
-      return l;
-    light_put(l);
-  }
+  table[i].refs++;
+  return &table[i];
 }
 
 /* ---- the memory ---- */
@@ -217,8 +175,8 @@ static long number_new(struct call *c, const struct light *l, unsigned long flag
   fd = fd_new(c->p, fd);
   if (fd < 0)
     return fd == -EMFILE ? fd : LIGHT_NO;
-  __atomic_fetch_add(&c->p->lights, 1, __ATOMIC_RELAXED);
-  vft_set_light(c->p, (int)fd, (unsigned)(l - L.l));
+  c->p->lights++;
+  vft_set_light(c->p, (int)fd, (unsigned)(l - table));
   return fd;
 }
 
@@ -228,7 +186,6 @@ long light_open(struct call *c, const struct at *at, unsigned long flags, const 
   uint32_t ahead;
   if (!fit(c, at, flags, a) || !find(c->p, a, &found, &ahead) || !(l = take_free()))
     return LIGHT_NO;
-  l->lock = 0;
   l->entry = found.entry, l->seq = found.seq, l->at = found.at, l->len = found.len;
   l->gen = found.gen, l->gen_index = found.gen_index;
   l->flags = (uint32_t)(flags & (O_NONBLOCK | O_DIRECTORY)) | O_LARGEFILE;
@@ -297,7 +254,7 @@ static void settle_position(struct call *c, struct handle h, const struct light 
 
 static void settle_light(struct call *c, unsigned i)
 {
-  struct light *l = &L.l[i];
+  struct light *l = &table[i];
   struct proc *p = c->p;
   long fd = settled_fd(c, l);
   struct handle h = {H_NONE};
@@ -321,13 +278,11 @@ static void settle_light(struct call *c, unsigned i)
 void light_settle(struct proc *p, int fd)
 {
   struct call c = {.t = self(), .p = p};
-  sleep_lock(&L.settling);
   struct light *l = light_get(p, fd);
   if (l) {
-    settle_light(&c, (unsigned)(l - L.l));
+    settle_light(&c, (unsigned)(l - table));
     light_put(l);
   }
-  sleep_unlock(&L.settling);
 }
 
 void light_settle_all(struct proc *p)
@@ -409,14 +364,10 @@ bool light_read(struct call *c, int fd, void *to, uint64_t n, uint64_t off, long
   }
   if (!unchanged(l))
     return give_up(c, l, fd);
-  if (own)
-    sleep_lock(&l->lock);
   *r = read_at(l, to, n, own ? l->off : off);
   bool good = bytes_there(l);
   if (own && good && *r > 0)
     l->off += (uint64_t)*r;
-  if (own)
-    sleep_unlock(&l->lock);
   if (!good)
     return give_up(c, l, fd);
   light_put(l);
@@ -441,9 +392,7 @@ bool light_seek(struct call *c, int fd, int64_t by, unsigned whence, long *r)
   bool dir = S_ISDIR(l->attr.mode);
   if (whence > SEEK_END || (whence == SEEK_END && !unchanged(l)) || (dir && (whence != SEEK_SET || by)))
     return give_up(c, l, fd);
-  sleep_lock(&l->lock);
   *r = seek_to(l, by, whence);
-  sleep_unlock(&l->lock);
   light_put(l);
   c->where = N_MEMORY;
   return true;
@@ -554,9 +503,7 @@ bool light_records(struct call *c, int fd, unsigned long room, const uint8_t **b
   }
   if (!l->off && !unchanged(l))
     return give_up(c, l, fd);
-  sleep_lock(&l->lock);
   *r = next_records(c, l, room, block);
-  sleep_unlock(&l->lock);
   if (*r == -EAGAIN)
     return give_up(c, l, fd);
   light_put(l);

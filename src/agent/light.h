@@ -40,7 +40,7 @@ void vft_replace(struct proc *p, int fd, struct handle h); /* H_NONE: local */
 /* The next descriptor from `fd' on that stands for that light file (-1: for any); -1: none. */
 int vft_next_light(struct proc *p, int fd, int light);
 /* A descriptor more or less stands for it. */
-void light_hold(unsigned light);
+void light_hold(struct proc *p, unsigned light);
 void light_release(struct proc *p, unsigned light);
 
 #endif

@@ -161,8 +161,7 @@ void vft_dup(struct proc *p, int from, int to)
   uint64_t *e = slot_of(p->vft, from, false);
   uint64_t was = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
   if (STATE(was) == LIGHT) {
-    light_hold((uint32_t)was);
-    __atomic_fetch_add(&p->lights, 1, __ATOMIC_RELAXED);
+    light_hold(p, (uint32_t)was);
   }
   set(p, to, was & (GENERATION_ONE - 1));
 }
