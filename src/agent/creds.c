@@ -49,13 +49,6 @@ void creds_born(struct proc *p)
     creds_tell(p);
 }
 
-static long changed(struct proc *p)
-{
-  p->own_ids = true;
-  creds_tell(p);
-  return 0;
-}
-
 /* ---- start and exec ---- */
 
 static void session_ids(struct ids *i)
@@ -267,6 +260,7 @@ long a_setid(struct call *c)
   lock(&p->lock);
   p->ids = now;
   unlock(&p->lock);
-  changed(p);
+  p->own_ids = true;
+  creds_tell(p);
   return r;
 }

@@ -16,19 +16,25 @@
 /* Newer than some headers: the same numbers on all architectures. */
 enum { NR_setxattrat = 463, NR_getxattrat, NR_listxattrat, NR_removexattrat, NR_quotactl_fd = 443 };
 
-/* A null path stands for an empty one where the descriptor itself may be meant. */
-static int route_named(struct call *c, unsigned long path, unsigned flags, struct at *at)
-{
-  const void *name = !path && flags & AT_EMPTY_PATH ? "" : (const void *)path;
-  return route(c, (int)c->a[0], name, (int)(flags & AT_NAMED), at, 0);
-}
-
 static long go_here(struct call *c, const struct at *at)
 {
   c->a[0] = (unsigned long)at->dirfd;
   if (c->a[1])
     c->a[1] = (unsigned long)at->path;
   return pass(c);
+}
+
+/* Routes a[0] and a[1]. True: to the slave. Else *r is the call's result: the kernel's here, or why it leads nowhere. A
+   null path stands for an empty one where the descriptor itself may be meant. */
+static bool leads_there(struct call *c, unsigned long flags, struct at *at, long *r)
+{
+  const void *path = !c->a[1] && flags & AT_EMPTY_PATH ? "" : (const void *)c->a[1];
+  *r = route(c, (int)c->a[0], path, (int)(flags & AT_NAMED), at, 0);
+  if (!*r && at->local)
+    *r = go_here(c, at);
+  else if (!*r)
+    return true;
+  return false;
 }
 
 /* ---- a request whose body is made anew after each redirect ---- */
@@ -118,16 +124,14 @@ static long older_xattr(struct call *c, unsigned long a[6], const struct row **r
 /* setxattrat, getxattrat (dirfd, path, at_flags, name, args, size), listxattrat (..., list, size), removexattrat. */
 long a_xattrat(struct call *c)
 {
+  long r;
   struct at at;
   const struct row *row;
   unsigned long a[6] = {0};
   if (c->a[2] & ~(unsigned long)AT_NAMED)
     return -EINVAL;
-  long r = route_named(c, c->a[1], (unsigned)c->a[2], &at);
-  if (r)
+  if (!leads_there(c, c->a[2], &at, &r))
     return r;
-  if (at.local)
-    return go_here(c, &at);
   r = older_xattr(c, a, &row);
   if (r)
     return r;
@@ -176,15 +180,13 @@ static long file_attr_out(struct req *q, unsigned long user, size_t usize)
 /* file_getattr(dirfd, path, attr, size, flags) */
 long a_file_getattr(struct call *c)
 {
+  long r;
   struct at at;
   struct req q;
   if (c->a[4] & ~(unsigned long)AT_NAMED)
     return -EINVAL;
-  long r = route_named(c, c->a[1], (unsigned)c->a[4], &at);
-  if (r)
+  if (!leads_there(c, c->a[4], &at, &r))
     return r;
-  if (at.local)
-    return go_here(c, &at);
   if (c->a[3] > PAGE_BYTES || c->a[3] < sizeof(struct file_attr_k))
     return c->a[3] > PAGE_BYTES ? -E2BIG : -EINVAL;
   r = ask_path(c, c->row, &at, &q, build_getattr, &c->a[4]);
@@ -213,16 +215,14 @@ static void build_setattr(struct req *q, const struct at *at, const void *what)
 /* file_setattr(dirfd, path, attr, size, flags) */
 long a_file_setattr(struct call *c)
 {
+  long r;
   struct at at;
   struct req q;
   struct setattr s = {.flags = c->a[4]};
   if (c->a[4] & ~(unsigned long)AT_NAMED)
     return -EINVAL;
-  long r = route_named(c, c->a[1], (unsigned)c->a[4], &at);
-  if (r)
+  if (!leads_there(c, c->a[4], &at, &r))
     return r;
-  if (at.local)
-    return go_here(c, &at);
   r = struct_in(&s.k, sizeof s.k, c->a[2], c->a[3]);
   if (r)
     return r;
@@ -274,17 +274,15 @@ static long handle_out(struct call *c, struct req *q, uint32_t room)
 /* name_to_handle_at(dirfd, path, handle, mount_id, flags) */
 long a_name_to_handle(struct call *c)
 {
+  long r;
   struct at at;
   struct req q;
   uint32_t room;
   unsigned flags = (c->a[4] & AT_EMPTY_PATH) | (c->a[4] & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW);
   if (c->a[4] & ~(unsigned long)HANDLE_FLAGS)
     return -EINVAL;
-  long r = route_named(c, c->a[1], flags, &at);
-  if (r)
+  if (!leads_there(c, flags, &at, &r))
     return r;
-  if (at.local)
-    return go_here(c, &at);
   if (copy_in(&room, (void *)c->a[2], sizeof room))
     return -EFAULT;
   if (room > HANDLE_BYTES_MAX)

@@ -86,7 +86,7 @@ static int make_signals(struct hub *h)
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGHUP);
-  bool near = h->o.flags & (SF_REVERSE | SF_STANDALONE); /* in one process group with the programs */
+  bool near = h->o.flags & SF_NEAR;
   for (const int *s = (const int[]){SIGQUIT, SIGUSR1, SIGUSR2, 0}; near && *s; s++)
     sigaddset(&set, *s);
   if (near) /* the terminal stops programs; who serves them goes on */
@@ -273,7 +273,7 @@ static void settle_deaths(struct hub *h, bool drained)
  */
 static bool pass_on(struct hub *h, const struct signalfd_siginfo *si)
 {
-  if (!(h->o.flags & (SF_REVERSE | SF_STANDALONE)) || getppid() != h->parent)
+  if (!(h->o.flags & SF_NEAR) || getppid() != h->parent)
     return false;
   if (si->ssi_code != SI_KERNEL && h->command > 0 && h->status < 0)
     kill(h->command, (int)si->ssi_signo);
@@ -364,7 +364,7 @@ static void request_ended(struct hub *h)
  */
 static bool leave_rest_to_child(struct hub *h)
 {
-  if (!(h->o.flags & (SF_STANDALONE | SF_REVERSE)) || h->requests_ended)
+  if (!(h->o.flags & SF_NEAR) || h->requests_ended)
     return false;
   /* Most often the last of them is just ending. */
   if (poll(&(struct pollfd){.fd = h->request}, 1, LINGER_MS) > 0)

@@ -216,6 +216,18 @@ void hub_aborted(struct hub *h, const uint8_t *body, uint32_t n);
 /* The session ends: programs are answered and killed. Says why, to the person here and (if `tell') to the slave. */
 void hub_abort(struct hub *h, bool tell, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Around the writing of what programs read without a lock (names.h, kept.h): `seq' is odd meanwhile. */
+static inline void write_begin(uint32_t *seq)
+{
+  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+static inline void write_end(uint32_t *seq)
+{
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
+}
+
 /* ---- request.c ---- */
 /* Takes what programs have sent and passes it on, closes in their places. True if nothing is left there. */
 bool pump(struct hub *h);

@@ -35,18 +35,6 @@ static bool ready(struct hub *h)
   return h->kept;
 }
 
-static void write_begin(uint32_t *seq)
-{
-  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-
-static void write_end(uint32_t *seq)
-{
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
-}
-
 static void waste(struct hub *h, uint32_t i)
 {
   if (h->kept->unasked[i] && !__atomic_load_n(&h->s->kept_used[i], __ATOMIC_RELAXED))

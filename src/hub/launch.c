@@ -73,7 +73,7 @@ static int stdio_fd(struct hub *h, unsigned i)
 
 static int open_stdio(struct hub *h, struct start *s)
 {
-  bool here = hub_session(h)->flags & (SF_STANDALONE | SF_REVERSE);
+  bool here = hub_session(h)->flags & SF_NEAR;
   for (unsigned i = 0; i < 3; i++) {
     s->fds[i] = here ? -1 : stdio_fd(h, i);
     if (s->fds[i] == -1 && !here)
@@ -95,7 +95,7 @@ static int write_carry(struct hub *h, const struct launch *l, struct start *s)
   k->ctx = 1;
   k->cwd_handle = here || l->cwd ? H_NONE : H_CWD;
   k->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1; /* before it is set for the agent's sake */
-  k->umask = here || ses->flags & SF_REVERSE ? mask : ses->facts.umask;
+  k->umask = ses->flags & SF_NEAR ? mask : ses->facts.umask;
   snprintf(k->cwd, sizeof k->cwd, "%s", l->cwd ? l->cwd : ses->facts.cwd);
   snprintf(k->execfn, sizeof k->execfn, "%s", l->program);
   int fd = memfd_new("fsyscall-carry", false);
@@ -179,7 +179,7 @@ static void child_terminal(int fd)
 
 static void child(struct hub *h, const struct launch *l, struct start *s, char **env, pid_t parent)
 {
-  bool alone = hub_session(h)->flags & SF_STANDALONE, here = alone || hub_session(h)->flags & SF_REVERSE;
+  bool alone = hub_session(h)->flags & SF_STANDALONE, here = hub_session(h)->flags & SF_NEAR;
   /* A process group of its own, in our session if that has no terminal: one that nobody of its session could continue
      is never stopped by SIGTSTP. */
   if (!alone) {
@@ -232,7 +232,7 @@ pid_t launch(struct hub *h, const struct launch *l)
     log_line("cannot start the command: %s", strerror(-err));
     return err;
   }
-  if (!(hub_session(h)->flags & (SF_STANDALONE | SF_REVERSE)) && hub_terminal(h) < 0)
+  if (!(hub_session(h)->flags & SF_NEAR) && hub_terminal(h) < 0)
     setpgid(pid, pid); /* by whoever comes first: it may be sent a signal at once */
   close_given(&s);
   return pid;

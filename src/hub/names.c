@@ -40,18 +40,6 @@ static struct names *memory(struct hub *h)
   return (struct names *)(h->memory + SESSION_NAMES_OFFSET);
 }
 
-static void write_begin(uint32_t *seq)
-{
-  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-
-static void write_end(uint32_t *seq)
-{
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  __atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
-}
-
 /* ---- directories ---- */
 
 static struct name_dir *dir_find(struct names *m, uint64_t dev, uint64_t ino)

@@ -46,6 +46,9 @@ enum session_flag {
   SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
 };
 
+/* The programs are in the hub's own process group, with its standard descriptors. */
+#define SF_NEAR (SF_STANDALONE | SF_REVERSE)
+
 enum minded { MINDED_LOCKS = 1 /* some descriptions have locks */, MINDED_WATCHES = 2 /* files are watched (inotify) */ };
 
 /* What --stats prints. Counted by the programs (relaxed) and by the hub. */

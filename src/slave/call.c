@@ -252,7 +252,7 @@ static int walk_one(struct call *c, unsigned which)
   bool root = p->base == H_ROOT || p->text[0] == '/';
   int err = root ? 0 : take_handle(c, p->base, &base);
   if (!err)
-    err = walk_below(c->context.root, root ? -1 : (int)base, p->text, walk_flags(c, which), &c->at[which], left);
+    err = walk(c->context.root, root ? -1 : (int)base, p->text, walk_flags(c, which), &c->at[which], left);
   if (!err)
     c->nspots = which + 1;
   if (err != WALK_LEFT)

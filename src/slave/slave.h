@@ -170,11 +170,10 @@ enum walk_flag {
 };
 void walk_start(void);
 void walk_rule(const char *text, uint32_t n); /* "WHERE PREFIX" */
-/* 0; -errno; or WALK_LEFT: `left' (WIRE_PATH_MAX) is where the master goes on. base: -1 for the root. */
+/* 0; -errno; or WALK_LEFT: `left' (WIRE_PATH_MAX) is where the master goes on. base: -1 for the root. root: a descriptor
+   of another root than the slave's, which nothing leads out of and of which the master's rules say nothing; -1: none. */
 #define WALK_LEFT 1
-int walk(int base, const char *path, unsigned flags, struct spot *s, char *left);
-/* The same below another root (descriptor): nothing leads out of it, and the master's rules are not asked. -1: none. */
-int walk_below(int root, int base, const char *path, unsigned flags, struct spot *s, char *left);
+int walk(int root, int base, const char *path, unsigned flags, struct spot *s, char *left);
 /* The kernel's own walk, with restrictions (openat2's resolve): a descriptor or -errno. */
 struct open_how;
 int walk_open(int base, const char *path, const struct open_how *how);

@@ -370,12 +370,7 @@ static bool leap(struct walker *w, int *err)
   return false;
 }
 
-int walk(int base, const char *path, unsigned flags, struct spot *s, char *left)
-{
-  return walk_below(-1, base, path, flags, s, left);
-}
-
-int walk_below(int root, int base, const char *path, unsigned flags, struct spot *s, char *left)
+int walk(int root, int base, const char *path, unsigned flags, struct spot *s, char *left)
 {
   bool absolute = path[0] == '/' || base < 0;
   struct walker w = {.root = root < 0 ? W.root : root, .rooted = root >= 0};

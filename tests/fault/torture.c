@@ -59,6 +59,17 @@ static void join_all(int n, pthread_t *t)
     pthread_join(t[i], 0);
 }
 
+/* Four do their work while others are busy, and then those end, too. */
+static void among(int nbusy, void *(*busy)(void *), void *(*work)(void *))
+{
+  pthread_t t[4], b[4];
+  worker_of(nbusy, busy, b);
+  worker_of(4, work, t);
+  join_all(4, t);
+  done = 1;
+  join_all(nbusy, b);
+}
+
 static int reap(void)
 {
   int status, n = 0;
@@ -129,12 +140,7 @@ static void *forker(void *arg)
 
 static void case_storm(void)
 {
-  pthread_t t[4], b[4];
-  worker_of(4, busy_mapping, b);
-  worker_of(4, forker, t);
-  join_all(4, t);
-  done = 1;
-  join_all(4, b);
+  among(4, busy_mapping, forker);
 }
 
 /* ---- two hundred threads under signals ---- */
@@ -366,12 +372,7 @@ static void *spawn_badly(void *arg)
 
 static void case_spawn(void)
 {
-  pthread_t t[4], c[3];
-  worker_of(3, come_and_go, c);
-  worker_of(4, spawn_badly, t);
-  join_all(4, t);
-  done = 1;
-  join_all(3, c);
+  among(3, come_and_go, spawn_badly);
 }
 
 /* ---- memory: threads and children come and go and leave nothing ---- */

@@ -49,20 +49,21 @@ until_true() {
   return 1
 }
 
-shows() {
+# waits_for TEST TEXT WORDS
+waits_for() {
   cases=$((cases + 1))
-  until_true has_text "$1" && return 0
-  fail "the screen does not show '$1'"
+  until_true "$1" "$2" && return 0
+  fail "the screen $3 '$2'"
   screen | cat -s | sed 's/^/    | /'
   return 1
 }
 
+shows() {
+  waits_for has_text "$1" 'does not show'
+}
+
 hides() {
-  cases=$((cases + 1))
-  until_true has_no_text "$1" && return 0
-  fail "the screen still shows '$1'"
-  screen | cat -s | sed 's/^/    | /'
-  return 1
+  waits_for has_no_text "$1" 'still shows'
 }
 
 # tty_sane TTY: a person can go on there.

@@ -64,7 +64,7 @@ static int walked(const char *path, unsigned flags, struct stat *st)
 {
   struct spot s;
   char left[WIRE_PATH_MAX];
-  int err = walk(base, path, flags, &s, left);
+  int err = walk(-1, base, path, flags, &s, left);
   if (err)
     return err;
   err = fstatat(s.dir, s.name, st, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
@@ -132,7 +132,7 @@ static void what_is_made(void **state)
   for (unsigned i = 0; i < sizeof t / sizeof *t; i++) {
     struct spot s;
     char left[WIRE_PATH_MAX];
-    assert_int_equal(walk(base, t[i].path, WALK_PARENT, &s, left), 0);
+    assert_int_equal(walk(-1, base, t[i].path, WALK_PARENT, &s, left), 0);
     assert_string_equal(s.name, t[i].name);
     spot_done(&s);
   }
@@ -143,8 +143,8 @@ static void creating(void **state)
   (void)state;
   struct spot s;
   char left[WIRE_PATH_MAX];
-  assert_int_equal(walk(base, "a/new/", WALK_FOLLOW | WALK_CREATE, &s, left), -EISDIR);
-  assert_int_equal(walk(base, "dangling", WALK_FOLLOW | WALK_CREATE, &s, left), 0);
+  assert_int_equal(walk(-1, base, "a/new/", WALK_FOLLOW | WALK_CREATE, &s, left), -EISDIR);
+  assert_int_equal(walk(-1, base, "dangling", WALK_FOLLOW | WALK_CREATE, &s, left), 0);
   assert_string_equal(s.name, "nowhere");
   spot_done(&s);
 }
@@ -154,10 +154,10 @@ static void empty_path(void **state)
   (void)state;
   struct spot s;
   char left[WIRE_PATH_MAX];
-  assert_int_equal(walk(base, "", 0, &s, left), 0);
+  assert_int_equal(walk(-1, base, "", 0, &s, left), 0);
   assert_int_equal(s.dir, base);
   assert_string_equal(s.name, "");
-  assert_int_equal(walk(-1, "", 0, &s, left), -ENOENT);
+  assert_int_equal(walk(-1, -1, "", 0, &s, left), -ENOENT);
 }
 
 static void magic_links(void **state)
@@ -187,7 +187,7 @@ static void expect_left(const char *path, unsigned flags, const char *want)
 {
   struct spot s;
   char left[WIRE_PATH_MAX] = "";
-  int err = walk(base, path, flags, &s, left);
+  int err = walk(-1, base, path, flags, &s, left);
   if (!want) {
     assert_int_equal(err, 0);
     spot_done(&s);
