@@ -84,6 +84,8 @@ struct self_name self_name(struct call *c, const char *lexical);
 struct handle self_target(struct call *c, const struct self_name *s, char *buf);
 /* The absolute path of a directory handle that `fd' (a placeholder) stands for, into buf (4096 bytes). 0 or -errno. */
 long dir_path(int fd, struct handle h, char *buf);
+/* cwd.c: the slave's name now of what a handle leads to, into path (4096 bytes). 0 or -errno. */
+long handle_name(struct call *c, struct handle h, char *path);
 /* `cwd_path' as it is now, into buf (4096 bytes), and the handle that goes with it. */
 struct handle cwd_get(struct proc *p, char *buf);
 
@@ -111,6 +113,8 @@ void handle_close(struct thread *t, struct handle h);
 bool attr_executable(const struct wire_attr *a);
 /* A number fresh from the kernel: -EMFILE if it is one that the program must not see. */
 long fd_new(struct proc *p, long fd);
+/* The call as it is, which makes one that is the kernel's here. */
+long pass_newfd(struct call *c);
 
 /* procview.c: a file of /proc that has just been opened for reading shows what the program is to see. `fd' */
 long proc_view(struct call *c, const char *path, long fd);

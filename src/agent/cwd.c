@@ -95,8 +95,7 @@ long a_chdir(struct call *c)
 
 /* ---- fchdir ---- */
 
-/* The slave's name of a directory now. */
-static long ask_name(struct call *c, struct handle h, char *path)
+long handle_name(struct call *c, struct handle h, char *path)
 {
   struct req q;
   uint32_t n;
@@ -122,7 +121,7 @@ static long name_of_dir(struct call *c, int fd, struct handle h, char *path)
   long r = dir_path(fd, h, path);
   if (!r || r == -ENOTDIR)
     return r;
-  r = ask_name(c, h, path);
+  r = handle_name(c, h, path);
   if (r == -ENAMETOOLONG)
     r = path[0] = 0;
   return r;
@@ -166,7 +165,7 @@ static long refresh(struct call *c, struct handle h, char *path)
   uint32_t gen = names_now();
   if (p->cwd_gen == gen)
     return 0;
-  long r = ask_name(c, h, path);
+  long r = handle_name(c, h, path);
   if (r || is_removed(c, h, path))
     return r ? r : -ENOENT;
   lock(&p->lock);

@@ -10,21 +10,19 @@
 #define O_ASYNC FASYNC
 #define SETTABLE (O_NONBLOCK | O_ASYNC | O_APPEND | O_DIRECT | O_NOATIME)
 
+static long ask_int(struct call *c, struct rfile *f, unsigned cmd, uint64_t value)
+{
+  return file_call(c, ROW(fcntl), f, (uint64_t[]){cmd, IOA_INT, value}, 3, false);
+}
+
 /* What the agent keeps: O_NONBLOCK and the like; what the slave must know: O_APPEND, O_DIRECT, O_NOATIME. */
 static long set_flags(struct call *c, struct rfile *f)
 {
-  struct req q;
   uint32_t set = (uint32_t)c->a[2] & SETTABLE, old = f->s->flags, told = O_APPEND | O_DIRECT | O_NOATIME;
   if (old & O_PATH)
     return -EBADF;
   if ((set ^ old) & told && !is_stream(f->s)) {
-    req_start(&q, c->t, ROW(fcntl));
-    req_handle(&q, f->h);
-    req_u64(&q, F_SETFL);
-    req_u64(&q, IOA_INT);
-    req_u64(&q, set & told);
-    c->where = N_WAITED;
-    long r = req_call(&q, false);
+    long r = ask_int(c, f, F_SETFL, set & told);
     if (r < 0)
       return r;
   }
@@ -43,18 +41,6 @@ static long dup_fd(struct call *c)
   return r;
 }
 
-static long ask_int(struct call *c, struct rfile *f, unsigned cmd)
-{
-  struct req q;
-  req_start(&q, c->t, ROW(fcntl));
-  req_handle(&q, f->h);
-  req_u64(&q, cmd);
-  req_u64(&q, IOA_INT);
-  req_u64(&q, c->a[2]);
-  c->where = N_WAITED;
-  return req_call(&q, false);
-}
-
 static long remote_fcntl(struct call *c, struct rfile *f, unsigned cmd)
 {
   switch (cmd) {
@@ -71,10 +57,10 @@ static long remote_fcntl(struct call *c, struct rfile *f, unsigned cmd)
   case F_OFD_SETLKW:
     return f->s->flags & O_PATH ? -EBADF : locks_fcntl(c, f, (int)cmd);
   case F_CREATED_QUERY_CMD:
-    return f->s->flags & O_PATH ? -EBADF : ask_int(c, f, cmd);
+    return f->s->flags & O_PATH ? -EBADF : ask_int(c, f, cmd, c->a[2]);
   case F_GETPIPE_SZ:
   case F_SETPIPE_SZ:
-    return is_stream(f->s) ? ask_int(c, f, cmd) : -EBADF;
+    return is_stream(f->s) ? ask_int(c, f, cmd, c->a[2]) : -EBADF;
   case F_GETLEASE:
     return F_UNLCK;
   case F_NOTIFY: /* there is nothing to be taken back, and nothing to be had, as without CONFIG_DNOTIFY */

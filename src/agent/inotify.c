@@ -30,20 +30,12 @@ static int wd_shown(int wd, enum half half)
 
 /* ---- making one ---- */
 
-static long init_here(struct call *c)
-{
-  long fd = fd_new(c->p, pass(c));
-  if (fd >= 0)
-    vft_local(c->p, (int)fd);
-  return fd;
-}
-
 long a_inotify_init(struct call *c)
 {
   struct req q;
   uint32_t flags = (uint32_t)c->a[0];
   if (standalone())
-    return init_here(c);
+    return pass_newfd(c);
   if (flags & ~(uint32_t)(IN_CLOEXEC | IN_NONBLOCK))
     return -EINVAL;
   struct handle h = handle_new();

@@ -102,12 +102,8 @@ static struct handle make(struct call *c)
 
 long a_socket(struct call *c)
 {
-  if (!is_ours(c)) {
-    long r = fd_new(c->p, pass(c));
-    if (r >= 0)
-      vft_local(c->p, (int)r);
-    return r;
-  }
+  if (!is_ours(c))
+    return pass_newfd(c);
   long r = judge(c);
   if (r < 0)
     return r;

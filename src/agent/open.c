@@ -178,7 +178,7 @@ long open_taken(struct call *c, struct opened *o, int cloexec)
 
 /* ---- openat ---- */
 
-static long open_given(struct call *c)
+long pass_newfd(struct call *c)
 {
   long fd = fd_new(c->p, pass(c));
   if (fd >= 0)
@@ -194,7 +194,7 @@ static long open_here(struct call *c, const struct at *at)
     return shown;
   c->a[0] = (unsigned long)at->dirfd;
   c->a[1] = (unsigned long)at->path;
-  long fd = open_given(c);
+  long fd = pass_newfd(c);
   bool reads = !(flags & (O_ACCMODE | O_PATH | O_DIRECTORY));
   return fd >= 0 && reads && at->lexical[0] ? proc_view(c, at->lexical, fd) : fd;
 }
@@ -299,9 +299,9 @@ static long openat2_scoped(struct call *c, int dirfd, const struct open_how *how
   if (!at.local)
     return at.path[0] == '/' && how->resolve & RESOLVE_BENEATH ? -EXDEV : openat2_remote(c, &at, how);
   if (at.path[0] == '/' || standalone())
-    return open_given(c);
+    return pass_newfd(c);
   r = route(c, dirfd, (const void *)c->a[1], NOFOLLOW_OF(how->flags), &below, 0);
-  return r < 0 ? r : below.local ? open_given(c) : -EXDEV;
+  return r < 0 ? r : below.local ? pass_newfd(c) : -EXDEV;
 }
 
 /* The kernel judges the arguments: with them in order, it is the empty path that it does not like. */
@@ -443,13 +443,10 @@ long a_pipe(struct call *c)
 
 long a_newfd(struct call *c)
 {
+  if (c->nr != __NR_socketpair)
+    return pass_newfd(c);
   long r = pass(c);
-  if (c->nr == __NR_socketpair)
-    return r < 0 ? r : two_new(c, (const void *)c->a[3]);
-  r = fd_new(c->p, r);
-  if (r >= 0)
-    vft_local(c->p, (int)r);
-  return r;
+  return r < 0 ? r : two_new(c, (const void *)c->a[3]);
 }
 
 /* ---- for exec ---- */
@@ -528,21 +525,10 @@ static long exec_here(const struct at *at, char *real)
 /* The slave's own name of the file, all links resolved; the one it was asked for if it does not say. */
 static void real_name(struct call *c, struct handle h, const struct at *at, char *real)
 {
-  struct req q;
-  uint32_t n;
   const char *given = *at->lexical ? at->lexical : at->path;
   memcpy(real, given, strlen(given) + 1);
-  req_start(&q, c->t, &syscall_rows[__NR_readlinkat]);
-  req_handle(&q, h);
-  req_str(&q, "");
-  req_u64(&q, 4095);
-  if (req_call(&q, false) <= 0)
+  if (handle_name(c, h, real))
     return;
-  const char *p = get_blob(&q.r, &n, 4095);
-  if (q.r.bad || n == 0 || p[0] != '/')
-    return;
-  memcpy(real, p, n);
-  real[n] = 0;
   const char *seen = root_seen(c->p, real);
   if (seen != real)
     memmove(real, seen, strlen(seen) + 1);

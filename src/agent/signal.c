@@ -14,8 +14,7 @@
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
-enum { SIGBUS = 7, SIGKILL = 9, SIGSEGV = 11, SIGCHLD = 17, SIGSTOP = 19, SIGSYS = 31 };
-#define ALWAYS_OURS (BIT_OF(SIGSYS) | BIT_OF(SIGSEGV) | BIT_OF(SIGBUS))
+enum { SIGKILL = 9, SIGCHLD = 17, SIGSTOP = 19 };
 #define BLOCK_ALL (~ALWAYS_OURS)
 #define FAULTS (BIT_OF(SIGSEGV) | BIT_OF(SIGBUS))
 #define UNBLOCKABLE (BIT_OF(SIGKILL) | BIT_OF(SIGSTOP))

@@ -5,6 +5,10 @@
 #include "agent/agent.h"
 #include "agent/kernel.h"
 
+enum { SIGBUS = 7, SIGSEGV = 11, SIGSYS = 31 };
+/* Never blocked while the agent works: what they report of the agent itself must reach it. */
+#define ALWAYS_OURS (BIT_OF(SIGSYS) | BIT_OF(SIGSEGV) | BIT_OF(SIGBUS))
+
 /* Does siginfo name a sender's pid and uid? */
 bool siginfo_has_sender(const struct siginfo_k *info);
 
@@ -23,12 +27,12 @@ struct sigheld {
     uint64_t mask; /* the program's mask at that moment */
   } s[HELD_MAX];
   struct ucontext_k back; /* the frame of a handler that the program is leaving */
-  bool sys_waits;  /* a SIGSYS that somebody sent while the program had it blocked, which the kernel never is told */
+  bool sys_waits; /* a SIGSYS that somebody sent while the program had it blocked, which the kernel never is told */
   struct siginfo_k sys;
 };
 
 void signal_start(struct thread *t, struct sigtab *s);
-void signal_thread(struct thread *t); /* the alternate stack of the calling thread */
+void signal_thread(struct thread *t);              /* the alternate stack of the calling thread */
 void signal_exec(struct sigtab *s, bool succeeds); /* just before execve, and after one that failed */
 /* Of the program's: which signals have a handler, or are ignored. */
 uint64_t signals_set(struct sigtab *s, bool ignored);
@@ -42,7 +46,8 @@ void signals_restore(struct thread *t);
 /* Will the first held signal's handler let an interrupted call start again? */
 bool held_restarts(struct thread *t);
 
-/* As if the call under way had raised it: the handler runs when it ends; who blocks or has no handler for it dies of it. */
+/* As if the call under way had raised it: the handler runs when it ends; who blocks or has no handler for it dies of
+ * it. */
 void signal_force(struct thread *t, const struct siginfo_k *info);
 /* The end of the process by this signal, whatever the program has set. */
 void die_now(struct thread *t, int sig) __attribute__((noreturn));

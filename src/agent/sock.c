@@ -25,25 +25,22 @@ struct ucred_k {
   uint32_t uid, gid;
 };
 
-/* A stream of the slave is a socket to the kernel here, which is nobody's business. */
-static bool not_a_socket(struct call *c)
-{
-  struct rfile f;
-  return file_of(c, (int)c->a[0], &f);
-}
-
-/* What it is told instead. */
+/* A stream of the slave is a socket to the kernel here, which is nobody's business: what the program is told instead,
+ * or 0. */
 static long no_socket(struct call *c)
 {
   struct rfile f;
-  return file_of(c, (int)c->a[0], &f) && f.s->flags & O_PATH ? -EBADF : -ENOTSOCK;
+  if (!file_of(c, (int)c->a[0], &f))
+    return 0;
+  return f.s->flags & O_PATH ? -EBADF : -ENOTSOCK;
 }
 
 long a_listen(struct call *c)
 {
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (net_of(c, (int)c->a[0], &n))
     return net_listen(c, &n);
   long r = pass(c);
@@ -55,16 +52,18 @@ long a_listen(struct call *c)
 long a_shutdown(struct call *c)
 {
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   return net_of(c, (int)c->a[0], &n) ? net_shutdown(c, &n) : pass(c);
 }
 
 long a_setsockopt(struct call *c)
 {
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   return net_of(c, (int)c->a[0], &n) ? net_setsockopt(c, &n) : pass(c);
 }
 
@@ -164,8 +163,9 @@ long a_sendmsg(struct call *c)
 {
   struct msg_k m;
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
   if (net_of(c, (int)c->a[0], &n))
@@ -204,8 +204,9 @@ long a_sendmmsg(struct call *c)
   struct mmsg_k m;
   unsigned n = (unsigned)c->a[2] < MESSAGES_MAX ? (unsigned)c->a[2] : MESSAGES_MAX;
   struct nsock net;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (net_of(c, (int)c->a[0], &net))
     return send_each(c, n);
   for (unsigned i = 0; i < n; i++)
@@ -279,8 +280,9 @@ static long receive(struct call *c, struct msg_k *m)
 long a_recvmsg(struct call *c)
 {
   struct msg_k m;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (copy_in(&m, (void *)c->a[1], sizeof m))
     return pass(c);
   long r = receive(c, &m);
@@ -326,8 +328,9 @@ long a_recvmmsg(struct call *c)
 {
   struct mmsg_k m;
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (net_of(c, (int)c->a[0], &n))
     return receive_each(c, (unsigned)c->a[2] < MESSAGES_MAX ? (unsigned)c->a[2] : MESSAGES_MAX);
   long r = pass(c);
@@ -372,8 +375,9 @@ long a_getsockopt(struct call *c)
   bool ids = c->a[1] == SOL_SOCKET && c->a[2] == SO_PEERCRED,
        groups = c->a[1] == SOL_SOCKET && c->a[2] == SO_PEERGROUPS;
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (net_of(c, (int)c->a[0], &n))
     return net_getsockopt(c, &n);
   long r = pass(c);
@@ -426,8 +430,9 @@ long a_bind(struct call *c)
 {
   struct addr a;
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (net_of(c, (int)c->a[0], &n))
     return net_bind(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
@@ -440,8 +445,9 @@ long a_connect(struct call *c)
 {
   struct addr a;
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (net_of(c, (int)c->a[0], &n))
     return net_connect(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
@@ -463,8 +469,9 @@ long a_sendto(struct call *c)
 {
   struct addr a;
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (net_of(c, (int)c->a[0], &n))
     return net_sendto(c, &n);
   if (standalone() || !c->a[4] || addr_in(&a, c->a[4], c->a[5]))
@@ -478,8 +485,9 @@ static long tell_addr(struct call *c, unsigned at)
 {
   unsigned long user = c->a[at], lenp = c->a[at + 1];
   struct addr a = {.len = sizeof a.bytes};
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   if (standalone() || !user || !lenp)
     return pass(c);
   c->a[at] = (unsigned long)a.bytes;
@@ -521,8 +529,9 @@ long a_accept(struct call *c)
   unsigned long user = c->a[1], lenp = c->a[2];
   struct addr a = {.len = sizeof a.bytes};
   struct nsock n;
-  if (not_a_socket(c))
-    return no_socket(c);
+  long none = no_socket(c);
+  if (none)
+    return none;
   bool net = net_of(c, (int)c->a[0], &n);
   if (user) {
     c->a[1] = (unsigned long)a.bytes;

@@ -49,8 +49,10 @@ static struct handle handle_of(const struct addr *a)
 {
   char dir[sizeof session->facts.tmpdir + 16];
   struct handle h = {H_NONE};
+  if (a->len <= PATH_AT || a->bytes[0] != AF_UNIX)
+    return h;
   size_t n = (size_t)hidden_dir(dir, sizeof dir);
-  if (a->len <= PATH_AT + n || a->bytes[0] != AF_UNIX || memcmp(a->bytes + PATH_AT, dir, n) ||
+  if (a->len <= PATH_AT + n || memcmp(a->bytes + PATH_AT, dir, n) ||
       !parse_hex(a->bytes + PATH_AT + n, a->bytes + a->len, &h.v))
     h.v = H_NONE;
   return h;
@@ -245,9 +247,10 @@ static long join(struct call *c, int fd, struct handle h, const struct addr *sho
 long unix_lead(struct call *c, int fd, struct addr *a)
 {
   struct at at;
-  int type = (int)int_option(fd, SOL_SOCKET, SO_TYPE);
-  long result, r = is_path(a) ? route_name(c, a, &at) : 0;
-  if (!is_path(a) || r < 0)
+  if (!is_path(a))
+    return 0;
+  long result, r = route_name(c, a, &at);
+  if (r < 0)
     return r;
   if (at.local)
     return local_name(a, &at);
@@ -255,7 +258,7 @@ long unix_lead(struct call *c, int fd, struct addr *a)
   if (h.v == H_NONE)
     return -ENFILE;
   struct addr shown = *a;
-  r = ask_name(c, W_UCONNECT, &at, type, &h, &result);
+  r = ask_name(c, W_UCONNECT, &at, (int)int_option(fd, SOL_SOCKET, SO_TYPE), &h, &result);
   if (r || result)
     handle_drop(h);
   if (r)

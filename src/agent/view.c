@@ -14,7 +14,6 @@
 #include "agent/start.h"
 
 #define NAME_COLUMN 73 /* of a mapping's name, as the kernel pads it */
-#define OURS (BIT_OF(7) | BIT_OF(11) | BIT_OF(31))
 
 struct text {
   char *at;
@@ -257,7 +256,7 @@ static bool agents_line(struct view *v, const char *line)
 {
   char text[48];
   if (starts(line, "SigCgt:"))
-    put_mask(v, "SigCgt:", (mask_after(line, "SigCgt:") & ~OURS) | (v->entry ? v->entry->caught : 0));
+    put_mask(v, "SigCgt:", (mask_after(line, "SigCgt:") & ~ALWAYS_OURS) | (v->entry ? v->entry->caught : 0));
   else if (starts(line, "NoNewPrivs:") && v->entry)
     fmt(text, sizeof text, "NoNewPrivs:\t%d", v->entry->no_new_privs != 0), put_line(v, text);
   else if (starts(line, "Seccomp:"))

@@ -84,11 +84,6 @@ int write_until(int fd, const void *buf, size_t n, uint64_t deadline)
   return 0;
 }
 
-int read_full(int fd, void *buf, size_t n)
-{
-  return read_until(fd, buf, n, UINT64_MAX);
-}
-
 int write_full(int fd, const void *buf, size_t n)
 {
   return write_until(fd, buf, n, UINT64_MAX);

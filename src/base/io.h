@@ -9,10 +9,9 @@ uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 uint64_t now_ms(void); /* CLOCK_MONOTONIC */
 int64_t wall_ns(void); /* CLOCK_REALTIME */
 
-/* Block as long as it takes. read_full: -ENODATA when the end comes first. Work on non-blocking descriptors too. */
-int read_full(int fd, void *buf, size_t n);
+/* Blocks as long as it takes, on non-blocking descriptors too. */
 int write_full(int fd, const void *buf, size_t n);
-/* The same, given up with -ETIMEDOUT when now_ms() reaches `deadline'. */
+/* Given up with -ETIMEDOUT when now_ms() reaches `deadline'. read_until: -ENODATA when the end comes first. */
 int read_until(int fd, void *buf, size_t n, uint64_t deadline);
 int write_until(int fd, const void *buf, size_t n, uint64_t deadline);
 

@@ -40,7 +40,7 @@ static bool kill_one(const char *pid, const char *want)
   return ours;
 }
 
-static int look(uint64_t id, bool and_kill)
+static int kill_all(uint64_t id)
 {
   char want[96];
   int found = 0;
@@ -50,7 +50,7 @@ static int look(uint64_t id, bool and_kill)
     return 0;
   for (struct dirent *d; (d = readdir(proc));)
     if (d->d_name[0] >= '1' && d->d_name[0] <= '9' && belongs(d->d_name, want))
-      found += and_kill ? kill_one(d->d_name, want) : 1;
+      found += kill_one(d->d_name, want);
   closedir(proc);
   return found;
 }
@@ -59,16 +59,11 @@ int killall_session(uint64_t id)
 {
   int told = 0;
   for (int i = 0; i < LOOKS_MAX; i++) {
-    int now = look(id, true);
+    int now = kill_all(id);
     if (!now)
       break;
     told += now;
     nanosleep(&(struct timespec){.tv_nsec = 2000000}, 0);
   }
   return told;
-}
-
-int count_session(uint64_t id)
-{
-  return look(id, false);
 }

@@ -9,7 +9,5 @@
 
 /* SIGKILL until a whole look at /proc finds none that is still alive. Returns how many were told. */
 int killall_session(uint64_t id);
-/* How many there are. */
-int count_session(uint64_t id);
 
 #endif

@@ -218,13 +218,6 @@ static bool find(struct hub *h, const struct path *p, struct named *at)
 
 /* ---- what a change does to what programs remember ---- */
 
-static void file_touched(struct hub *h, uint64_t dev, uint64_t ino, uint64_t seq)
-{
-  uint32_t gen = file_gen(dev, ino);
-  h->gen_seq[gen] = seq;
-  __atomic_fetch_add(&h->s->gens[gen], 1, __ATOMIC_SEQ_CST);
-}
-
 static void entry_touched(struct hub *h, const struct made_entry *e, uint64_t seq)
 {
   if (e->ino)

@@ -32,7 +32,7 @@ int bound_place(struct hub *h, const struct message *m)
 {
   struct rbuf r = {m->body, m->body + m->n, false};
   uint64_t handle = get_u64(&r), ino = get_u64(&r);
-  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  struct file *f = file_at(h, handle);
   size_t n;
   if (!f || f->placed || f->kind != K_BOUND)
     return -EPROTO;

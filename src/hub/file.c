@@ -37,9 +37,9 @@ static bool state_is(struct hub *h, const struct file *f)
   return __atomic_load_n(&state_of(h, f)->handle, __ATOMIC_ACQUIRE) == f->handle;
 }
 
-struct file *file_at(struct hub *h, uint32_t handle)
+struct file *file_at(struct hub *h, uint64_t handle)
 {
-  uint32_t i = HANDLE_INDEX(handle);
+  uint32_t i = (uint32_t)HANDLE_INDEX(handle);
   struct file *f = i < SESSION_HANDLES ? h->files[i] : 0;
   return f && f->handle == handle ? f : 0;
 }
@@ -256,7 +256,7 @@ int file_place(struct hub *h, const struct message *m)
 {
   struct rbuf r = {m->body, m->body + m->n, false};
   uint64_t handle = get_u64(&r);
-  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  struct file *f = file_at(h, handle);
   if (!f || f->placed || m->fd < 0)
     return -EPROTO;
   int err = file_place_fd(h, f, m->fd);

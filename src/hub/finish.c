@@ -71,7 +71,8 @@ static size_t waits_text(const struct hub *h, char *text, size_t room)
   }
 }
 
-char *stats_text(struct hub *h, size_t *n)
+/* Text of the figures, malloc'd; its length in *n. */
+static char *stats_text(struct hub *h, size_t *n)
 {
   size_t room = STATS_LINE * (sizeof figures / sizeof figures[0] + WAITS_MAX);
   char *text = malloc(room);

@@ -294,8 +294,10 @@ static void watch_wants(struct hub *h)
     h->requests_paused = full;
     rewatch(h, h->request, full ? 0 : EPOLLIN, SRC_REQUEST);
   }
-  if (h->out >= 0)
+  if (h->out >= 0 && h->out_waits != h->out_watched) {
+    h->out_watched = h->out_waits;
     rewatch(h, h->out, h->out_waits ? EPOLLOUT : 0, SRC_OUT);
+  }
 }
 
 static void tick(struct hub *h)

@@ -24,7 +24,7 @@ static struct file *instance(struct hub *h, const struct message *m, uint64_t *v
   struct rbuf r = {m->body, m->body + m->n, false};
   uint64_t handle = get_u64(&r);
   *v = get_u64(&r);
-  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  struct file *f = file_at(h, handle);
   return f && f->kind == K_NOTIFY ? f : 0;
 }
 

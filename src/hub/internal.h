@@ -71,11 +71,11 @@ struct file {
   int unborn;               /* -errno: it was to be opened ahead of the reply, and could not be */
   uint32_t kind, flags;
   uint64_t dev, ino;
-  int notes;    /* inotify: our own instance, for files of the master; -1 */
-  struct sock *sk; /* K_SOCKET: sock.c */
-  int wd, sock; /* the placeholder: its inotify watch, or our end of the pair; -1 */
-  uint64_t bound; /* K_BOUND: inode of the programs' socket, once it is bound */
-  char *path;   /* as it was opened, for people */
+  int notes;               /* inotify: our own instance, for files of the master; -1 */
+  struct sock *sk;         /* K_SOCKET: sock.c */
+  int wd, sock;            /* the placeholder: its inotify watch, or our end of the pair; -1 */
+  uint64_t bound;          /* K_BOUND: inode of the programs' socket, once it is bound */
+  char *path;              /* as it was opened, for people */
   struct readahead *ahead; /* readahead.c; 0 */
   struct file *next_wd, *next_closing;
   uint64_t ended_at;  /* h->taken when the last close was seen */
@@ -143,9 +143,9 @@ struct hub {
   char **env;
 
   /* stream */
-  int in, out; /* -1: no slave */
-  bool out_waits;
-  int out_error; /* -errno: nothing can be sent any more; what the slave has said is still taken */
+  int in, out;                 /* -1: no slave */
+  bool out_waits, out_watched; /* for room; and epoll has been told so */
+  int out_error;               /* -errno: nothing can be sent any more; what the slave has said is still taken */
   struct queue queue;
   uint64_t seq, peer_seq, peer_ack, acked /* what we told last */;
   uint8_t *inbuf;
@@ -153,9 +153,9 @@ struct hub {
 
   /* calls and slots */
   struct pending calls[SESSION_SLOTS];
-  pid_t slot_pid[SESSION_SLOTS];  /* who last sent from it, 0: unused */
-  uint64_t taken;                 /* messages of programs, so far */
-  uint64_t gen_seq[SESSION_GENS]; /* the last change passed on to a file of that counter */
+  pid_t slot_pid[SESSION_SLOTS];   /* who last sent from it, 0: unused */
+  uint64_t taken;                  /* messages of programs, so far */
+  uint64_t gen_seq[SESSION_GENS];  /* the last change passed on to a file of that counter */
   uint64_t name_seq[SESSION_GENS]; /* ... and to a name in such a directory, that was answered ahead of the slave */
 
   /* files */
@@ -163,7 +163,7 @@ struct hub {
   struct file *by_wd[WD_BUCKETS];
   struct file *closing, *closed;
   struct file *sending; /* sockets with bytes for the slave */
-  unsigned nbound; /* files that stand for bound unix sockets */
+  unsigned nbound;      /* files that stand for bound unix sockets */
   struct late *late;
 
   struct process *processes;
@@ -174,8 +174,8 @@ struct hub {
   uint32_t name_live[NAME_DIRS];        /* entries of that directory that are not known to be absent */
   uint64_t writable[4];                 /* mounts on which this session has changed something */
   unsigned nwritable;
-  struct kept_ring *kept;               /* kept.c */
-  uint64_t tick;                        /* now_ms() of the next */
+  struct kept_ring *kept; /* kept.c */
+  uint64_t tick;          /* now_ms() of the next */
 
   struct pty pty;
 
@@ -216,6 +216,11 @@ void hub_aborted(struct hub *h, const uint8_t *body, uint32_t n);
 /* The session ends: programs are answered and killed. Says why, to the person here and (if `tell') to the slave. */
 void hub_abort(struct hub *h, bool tell, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+static inline void hub_count(struct hub *h, enum counter n, uint64_t by)
+{
+  __atomic_fetch_add(&h->s->counters[n], by, __ATOMIC_RELAXED);
+}
+
 /* Around the writing of what programs read without a lock (names.h, kept.h): `seq' is odd meanwhile. */
 static inline void write_begin(uint32_t *seq)
 {
@@ -238,12 +243,13 @@ static inline bool all_taken_since(const struct hub *h, uint64_t then)
   return h->taken - then >= REQUESTS_MAX;
 }
 
+/* What was remembered of the file is not true from that frame on. */
+void file_touched(struct hub *h, uint64_t dev, uint64_t ino, uint64_t seq);
 /* What a message does to the files that it speaks of, before it is passed on (0 or -EPROTO) and after. */
 int note_before(struct hub *h, const struct message *m);
 void note_after(struct hub *h, const struct message *m, uint64_t seq);
 
 /* ---- slot.c ---- */
-struct slot *slot_at(struct hub *h, uint32_t tag);
 /* The bytes of an out-of-band buffer put in at their place. 0 or -EPROTO. `room': FRAME_MAX bytes. */
 int slot_take_data(struct hub *h, struct message *m, uint8_t *room);
 void slot_reply(struct hub *h, uint32_t tag, int64_t result, uint32_t flags, const uint8_t *body, uint32_t n,
@@ -260,7 +266,7 @@ void slots_sweep(struct hub *h);
 void slots_fail_all(struct hub *h);
 
 /* ---- file.c ---- */
-struct file *file_at(struct hub *h, uint32_t handle); /* 0 if there is none */
+struct file *file_at(struct hub *h, uint64_t handle); /* whatever came as one; 0 if there is none */
 struct file *file_fixed(struct hub *h, uint32_t handle, uint32_t kind, uint32_t flags, uint64_t dev, uint64_t ino);
 /* 0 or -EPROTO */
 int file_opening(struct hub *h, const struct message *m);
@@ -305,17 +311,15 @@ enum sock_manner {
   SOCK_NATIVE, /* a stream; the program's end is a unix socket of its own, which it may shut down as it likes */
 };
 struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, enum sock_manner manner);
-/* Somebody on the slave has connected to a socket that a program has bound there. */
-void sock_visitor(struct hub *h, struct file *bound, uint64_t token);
 void sock_placed(struct hub *h, struct file *f);
 void sock_free(struct hub *h, struct file *f);
 /* Events of our end of the pair. */
 void sock_ready(struct hub *h, struct file *f, uint32_t events);
 void sock_window(struct hub *h, struct file *f, uint64_t written);
-int sock_take_event(struct hub *h, const uint8_t *body, uint32_t n); /* F_SOCK; 0 or -EPROTO */
-void sock_connecting(struct hub *h, struct file *f, const struct message *m);  /* W_NCONNECT passes */
-void sock_connected(struct hub *h, uint32_t handle, int64_t result);     /* its reply */
-bool sock_shutdown(struct hub *h, const struct message *m);              /* W_SHUTDOWN; false: pass it on */
+int sock_take_event(struct hub *h, const uint8_t *body, uint32_t n);          /* F_SOCK; 0 or -EPROTO */
+void sock_connecting(struct hub *h, struct file *f, const struct message *m); /* W_NCONNECT passes */
+void sock_connected(struct hub *h, uint32_t handle, int64_t result);          /* its reply */
+bool sock_shutdown(struct hub *h, const struct message *m);                   /* W_SHUTDOWN; false: pass it on */
 void sock_send_now(struct hub *h, struct file *f);
 void socks_send(struct hub *h); /* when all has been passed on that programs had sent before */
 bool socks_busy(const struct hub *h);
@@ -416,8 +420,6 @@ void pty_hangup(struct hub *h);
 /* ---- finish.c ---- */
 void finish_step(struct hub *h, bool drained);
 void command_ended(struct hub *h);
-/* Text of the figures, malloc'd; its length in *n. */
-char *stats_text(struct hub *h, size_t *n);
 
 /* ---- hello.c ---- */
 int hello_exchange(struct hub *h);

@@ -338,13 +338,11 @@ int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
 
 bool names_child_dir(struct hub *h, uint64_t dev, uint64_t ino, const char *name, uint32_t n, uint64_t id[2])
 {
-  struct names *m = memory(h);
-  const struct name_dir *d = n < NAME_ROOM ? dir_find(m, dev, ino) : 0;
-  const struct name_entry *e = d ? entry_find(m, d, name, n) : 0;
-  if (!e || e->state != NS_THERE || !IS_DIR(e->attr.mode))
+  struct wire_attr a;
+  if (!names_entry(h, dev, ino, name, n, &a) || !IS_DIR(a.mode))
     return false;
-  id[0] = e->attr.dev;
-  id[1] = e->attr.ino;
+  id[0] = a.dev;
+  id[1] = a.ino;
   return true;
 }
 

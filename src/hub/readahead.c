@@ -15,7 +15,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/io.h"
 
 #define BLOCKS 192 /* 24 MiB */
 #define BLOCK_SIZE FRAME_DATA_MAX
@@ -60,18 +61,6 @@ static struct {
   uint64_t shortest, measured; /* the shortest delay, and when that was */
   uint64_t bytes, since;       /* so many have come since then */
 } A = {.allowed = 4};
-
-static uint64_t now_us(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static void count(struct hub *h, enum counter n, uint64_t by)
-{
-  __atomic_fetch_add(&h->s->counters[n], by, __ATOMIC_RELAXED);
-}
 
 static uint32_t gen_now(const struct hub *h, const struct file *f)
 {
@@ -118,7 +107,7 @@ static void drop_first(struct hub *h, struct readahead *ra)
   ra->held--;
   uint64_t unread = b->offset > ra->next ? b->offset : ra->next;
   if (b->state == THERE && b->offset + b->len > unread)
-    count(h, N_WASTED, b->offset + b->len - unread);
+    hub_count(h, N_WASTED, b->offset + b->len - unread);
   b->state = b->state == ASKED ? UNWANTED : FREE;
 }
 
@@ -169,7 +158,7 @@ static bool ask_block(struct hub *h, const struct file *f)
     return false;
   uint64_t left = ra->size - ra->end;
   uint8_t *data = b->data;
-  *b = (struct block){.state = ASKED, .handle = f->handle, .offset = ra->end, .asked = now_us(), .data = data};
+  *b = (struct block){.state = ASKED, .handle = f->handle, .offset = ra->end, .asked = now_ns() / 1000, .data = data};
   b->len = left < BLOCK_SIZE ? (uint32_t)left : BLOCK_SIZE;
   *ra->last = b;
   ra->last = &b->next;
@@ -390,7 +379,7 @@ static struct file *file_of(struct hub *h, const struct message *m)
 {
   struct rbuf r = {m->body, m->body + m->n, false};
   uint64_t handle = get_u64(&r);
-  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  struct file *f = file_at(h, handle);
   return f && f->ahead && !store_of(h, f) ? f : 0;
 }
 
@@ -456,12 +445,12 @@ int readahead_reply(struct hub *h, const struct frame *reply, const uint8_t *bod
   if (r.bad)
     return -EPROTO;
   A.under_way--;
-  uint64_t now = now_us();
+  uint64_t now = now_ns() / 1000;
   came(now, now - b->asked, len);
-  count(h, N_AHEAD, len);
+  hub_count(h, N_AHEAD, len);
   struct file *f = b->state == ASKED ? file_at(h, b->handle) : 0;
   if (!f) {
-    count(h, N_WASTED, len);
+    hub_count(h, N_WASTED, len);
     b->state = FREE;
   } else if (data && len == b->len) {
     took_block(h, f, b, data);

@@ -153,14 +153,19 @@ static uint32_t changed_at(const struct message *m)
   return m->f.op == OP_copy_file_range ? COPY_TO : 0;
 }
 
+void file_touched(struct hub *h, uint64_t dev, uint64_t ino, uint64_t seq)
+{
+  uint32_t gen = file_gen(dev, ino);
+  h->gen_seq[gen] = seq;
+  __atomic_fetch_add(&h->s->gens[gen], 1, __ATOMIC_SEQ_CST);
+}
+
 static void note_change(struct hub *h, const struct message *m, uint64_t seq)
 {
   struct file *f = m->n >= changed_at(m) + 8 ? file_at(h, (uint32_t)int_at(m, changed_at(m))) : 0;
   if (!f || !f->known || !changes(m->f.op, m))
     return;
-  uint32_t gen = file_gen(f->dev, f->ino);
-  h->gen_seq[gen] = seq;
-  __atomic_fetch_add(&h->s->gens[gen], 1, __ATOMIC_SEQ_CST);
+  file_touched(h, f->dev, f->ino, seq);
 }
 
 /* What is copied on the slave would be missing in the mappings of the file here: it has to come by. */
@@ -221,7 +226,7 @@ static int relay(struct hub *h, const struct message *m)
   const char *args = args_of(m->f.op);
   bool call = m->f.type == F_CALL;
   struct pending *c = &h->calls[m->f.tag];
-  if (!args || (call && c->active) || body_check(args, m->body, m->n))
+  if (!args || (call && c->active))
     return -EPROTO;
   int refused = h->out < 0 ? -ENOSYS : copy_unseen(h, m) ? -EXDEV : 0;
   if (refused) {
@@ -272,9 +277,6 @@ static void mark(struct hub *h, const struct message *m)
 
 static int own_op(struct hub *h, struct message *m)
 {
-  const char *args = args_of(m->f.op);
-  if (args && body_check(args, m->body, m->n))
-    return -EPROTO;
   switch (m->f.op) {
   case W_PLACE: {
     int err = file_place(h, m);
@@ -330,6 +332,9 @@ static int pass(struct hub *h, struct message *m)
     return -EPROTO;
   if (m->f.type == F_CANCEL)
     return cancel(h, m);
+  const char *args = args_of(m->f.op);
+  if (args && body_check(args, m->body, m->n))
+    return -EPROTO;
   return m->f.op >= WIRE_MAX ? own_op(h, m) : relay(h, m);
 }
 

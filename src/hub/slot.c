@@ -15,7 +15,7 @@
 #include "hub/internal.h"
 #include "hub/readahead.h"
 
-struct slot *slot_at(struct hub *h, uint32_t tag)
+static struct slot *slot_at(struct hub *h, uint32_t tag)
 {
   return (struct slot *)(h->memory + SESSION_SLOT_OFFSET(tag));
 }

@@ -493,7 +493,8 @@ static void take_connection(struct hub *h, struct file *l, uint64_t token, const
   close(pair[1]);
 }
 
-void sock_visitor(struct hub *h, struct file *bound, uint64_t token)
+/* Somebody on the slave has connected to a socket that a program has bound there. */
+static void sock_visitor(struct hub *h, struct file *bound, uint64_t token)
 {
   struct sockaddr_un a = {.sun_family = AF_UNIX};
   snprintf(a.sun_path, sizeof a.sun_path, "%s/.sockets/%x", h->o.tmpdir, bound->handle);
@@ -586,7 +587,7 @@ int sock_take_event(struct hub *h, const uint8_t *body, uint32_t n)
   if (r.bad || r.at != r.end || event < SOCK_DATA || event > SOCK_CONNECTION ||
       (event != SOCK_CONNECTION && value > 4095))
     return -EPROTO;
-  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  struct file *f = file_at(h, handle);
   if (f && f->kind == K_BOUND && event == SOCK_CONNECTION)
     sock_visitor(h, f, value);
   if (!f || !f->sk)
@@ -655,7 +656,7 @@ bool sock_shutdown(struct hub *h, const struct message *m)
 {
   struct rbuf r = {m->body, m->body + m->n, false};
   uint64_t handle = get_u64(&r), how = get_u64(&r);
-  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  struct file *f = file_at(h, handle);
   if (!f || !f->sk || f->sock < 0 || how > SHUT_RDWR)
     return false;
   if (how != SHUT_WR) {

@@ -624,7 +624,7 @@ int store_want(struct hub *h, struct message *m)
 {
   struct rbuf r = {m->body, m->body + m->n, false};
   uint64_t handle = get_u64(&r), what = get_u64(&r);
-  struct file *f = handle < H_NONE ? file_at(h, (uint32_t)handle) : 0;
+  struct file *f = file_at(h, handle);
   if (!f || !f->known || m->fd < 0 || what > MAPFD_CONTENTS)
     return -EPROTO;
   want(h, m, f, what == MAPFD_SHARED);

@@ -19,11 +19,6 @@
 #define READS_MAX 8  /* a turn, so that programs are heard too */
 #define ACK_EVERY 64 /* frames taken without anything to send: say so */
 
-static void count_bytes(struct hub *h, enum counter n, uint64_t by)
-{
-  __atomic_fetch_add(&h->s->counters[n], by, __ATOMIC_RELAXED);
-}
-
 uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int n)
 {
   if (h->out < 0 || h->lost)
@@ -46,8 +41,8 @@ uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int 
       memcpy(at, parts[i].iov_base, parts[i].iov_len);
     at += parts[i].iov_len;
   }
-  count_bytes(h, N_FRAMES_OUT, 1);
-  count_bytes(h, N_BYTES_OUT, len);
+  hub_count(h, N_FRAMES_OUT, 1);
+  hub_count(h, N_BYTES_OUT, len);
   return h->seq;
 }
 
@@ -211,7 +206,7 @@ static int take_frame(struct hub *h, const struct frame *f, const uint8_t *body,
     h->peer_seq++;
   h->peer_ack = f->ack;
   h->s->tight = (f->flags & FF_TIGHT) != 0;
-  count_bytes(h, N_FRAMES_IN, 1);
+  hub_count(h, N_FRAMES_IN, 1);
   return dispatch(h, f, body, n);
 }
 
@@ -251,7 +246,7 @@ void stream_read(struct hub *h)
       return;
     }
     h->in_have += (uint32_t)n;
-    count_bytes(h, N_BYTES_IN, (uint64_t)n);
+    hub_count(h, N_BYTES_IN, (uint64_t)n);
     take_frames(h);
   }
 }

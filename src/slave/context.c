@@ -141,7 +141,7 @@ bool context_set(uint32_t ctx, const uint8_t *body, uint32_t n)
   x->ruid = (uint32_t)ruid, x->uid = (uint32_t)get_u64(&r);
   x->rgid = (uint32_t)get_u64(&r), x->gid = (uint32_t)get_u64(&r);
   uint32_t bytes;
-  const void *groups = get_blob(&r, &bytes, sizeof x->groups);
+  const uint8_t *groups = get_blob(&r, &bytes, sizeof x->groups);
   x->broken = take_root(x, root);
   if (r.bad || bytes % 4) {
     if (x->root >= 0)
@@ -150,10 +150,9 @@ bool context_set(uint32_t ctx, const uint8_t *body, uint32_t n)
     return false;
   }
   x->ngroups = bytes / 4;
-  for (uint32_t i = 0; i < x->ngroups; i++) {
-    const uint8_t *g = (const uint8_t *)groups + 4 * i;
-    x->groups[i] = g[0] | (uint32_t)g[1] << 8 | (uint32_t)g[2] << 16 | (uint32_t)g[3] << 24;
-  }
+  struct rbuf g = {groups, groups + bytes, false};
+  for (uint32_t i = 0; i < x->ngroups; i++)
+    x->groups[i] = get_u32(&g);
   x->other = x->ruid != C.ruid || x->uid != C.euid || x->rgid != C.rgid || x->gid != C.egid || !same_groups(x);
   add(x);
   return true;

@@ -118,18 +118,24 @@ static void watch_again(struct handle *h)
 
 /* ---- what comes ---- */
 
-static void end_reading(struct handle *h, enum sock_event event, int err)
+/* Nothing more comes, and the kernel would go on saying so. */
+static void stop_reading(struct handle *h)
 {
   pthread_mutex_lock(&N.lock);
   h->sock->ended = true;
   watch(h);
   pthread_mutex_unlock(&N.lock);
+}
+
+static void end_reading(struct handle *h, enum sock_event event, int err)
+{
+  stop_reading(h);
   tell(h->num, event, (uint64_t)err, 0, 0);
 }
 
-static bool nothing_yet(void)
+static bool nothing_yet(int err)
 {
-  return errno == EAGAIN || errno == EINTR;
+  return err == EAGAIN || err == EINTR;
 }
 
 /* So much more may be sent now; it counts as sent. */
@@ -159,22 +165,12 @@ static void read_bytes(struct handle *h)
   ssize_t n = recv(h->fd, buf, room, MSG_DONTWAIT);
   int err = errno;
   credit_return(h->sock, room - (n > 0 ? (uint32_t)n : 0));
-  errno = err;
   if (n > 0)
     tell(h->num, SOCK_DATA, 0, buf, (uint32_t)n);
   else if (!n)
     end_reading(h, SOCK_EOF, 0);
-  else if (!nothing_yet())
+  else if (!nothing_yet(err))
     end_reading(h, SOCK_FAILED, err);
-}
-
-/* Nothing more comes, and the kernel would go on saying so. */
-static void stop_reading(struct handle *h)
-{
-  pthread_mutex_lock(&N.lock);
-  h->sock->ended = true;
-  watch(h);
-  pthread_mutex_unlock(&N.lock);
 }
 
 /* A datagram socket that was shut down is readable for ever, with nothing to read. */
@@ -194,11 +190,11 @@ static void read_datagrams(struct handle *h)
     socklen_t len = sizeof a;
     ssize_t n = recvfrom(h->fd, buf + sizeof from, CHUNK, MSG_DONTWAIT, (struct sockaddr *)&a, &len);
     int err = errno;
-    if (n < 0 && !i && nothing_yet() && is_shut(h)) {
+    if (n < 0 && !i && nothing_yet(err) && is_shut(h)) {
       stop_reading(h);
       return;
     }
-    if (n < 0 && err != EAGAIN && err != EINTR)
+    if (n < 0 && !nothing_yet(err))
       tell(h->num, SOCK_FAILED, (uint64_t)err, 0, 0);
     if (n < 0)
       return;
