@@ -154,7 +154,7 @@ long late_error(struct hstate *s);
 /* view.c: files under /proc that tell of a process of the session, as it sees itself */
 #define NO_VIEW (-100000)
 /* For a local path that is to be opened: a descriptor, -errno, or NO_VIEW: it is none of those. */
-long view_open(struct call *c, const struct at *at);
+long view_open(struct call *c, const struct at *at, unsigned long flags);
 
 /* attr.c */
 struct stat_k { /* the kernel's struct stat of x86-64 */

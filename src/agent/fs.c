@@ -46,10 +46,13 @@ static long ask_path(struct call *c, const struct row *row, struct at *at, struc
                      const void *what)
 {
   for (;;) {
+    long r = at_settle(c, at);
+    if (r)
+      return r;
     req_start(q, c->t, row);
     build(q, at, what);
     c->where = N_WAITED;
-    long r = req_call(q, false);
+    r = req_call(q, false);
     if (r < 0 || !(q->reply_flags & FF_REDIRECT))
       return r;
     r = route_again(c, q, at, 0);

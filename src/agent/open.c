@@ -186,10 +186,9 @@ long pass_newfd(struct call *c)
   return fd;
 }
 
-static long open_here(struct call *c, const struct at *at)
+static long open_here(struct call *c, const struct at *at, unsigned long flags)
 {
-  unsigned long flags = c->nr == __NR_openat ? c->a[2] : O_PATH;
-  long shown = view_open(c, at);
+  long shown = view_open(c, at, flags);
   if (shown != NO_VIEW)
     return shown;
   c->a[0] = (unsigned long)at->dirfd;
@@ -230,18 +229,18 @@ static long open_at(struct call *c, unsigned long flags, unsigned long mode)
   if (r)
     return r;
   if (at.local)
-    return open_here(c, &at);
+    return open_here(c, &at, flags);
   r = open_known(c, &at, flags);
   if (r != LIGHT_NO)
     return r;
   if (at.local)
-    return open_here(c, &at);
+    return open_here(c, &at, flags);
   r = open_remote(c, &at, flags & ~(unsigned long)O_CLOEXEC, mode, &o);
   if (r < 0)
     return r;
   if (r == 0)
     note_program(&o, &at);
-  return r == 1 ? open_here(c, &at) : open_place(c, &o, &at, (int)(flags & O_CLOEXEC));
+  return r == 1 ? open_here(c, &at, flags) : open_place(c, &o, &at, (int)(flags & O_CLOEXEC));
 }
 
 long a_openat(struct call *c)
@@ -274,7 +273,7 @@ static long openat2_remote(struct call *c, struct at *at, const struct open_how 
                         : open_remote(c, at, how->flags & ~(uint64_t)O_CLOEXEC, how->mode, &o);
   if (r < 0)
     return r;
-  return r == 1 ? open_here(c, at) : open_place(c, &o, at, (int)(how->flags & O_CLOEXEC));
+  return r == 1 ? open_here(c, at, how->flags) : open_place(c, &o, at, (int)(how->flags & O_CLOEXEC));
 }
 
 /* The directory that a lookup must not leave, and the path as it was given. */
@@ -335,7 +334,7 @@ long a_openat2(struct call *c)
     return openat2_remote(c, &at, &how);
   if (how.resolve && at.dirfd != dirfd && at.path[0] != '/')
     return -EXDEV;
-  return open_here(c, &at);
+  return open_here(c, &at, how.flags);
 }
 
 /* ---- close ---- */

@@ -10,6 +10,7 @@
  *     begin (entry.S, cp_begin), and leaves delivery to the end of the call.
  * Never: run code of the program from in here; block SIGSYS, nor SIGSEGV and SIGBUS while the agent works.
  */
+#include "agent/call.h"
 #include "agent/signal.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
@@ -318,6 +319,8 @@ long a_signalfd(struct call *c)
     return -EFAULT;
   mask_for_kernel(&set);
   long fd = sys4(c->nr, c->a[0], &set, 8, c->a[3]);
+  if ((int)c->a[0] < 0)
+    fd = fd_new(c->p, fd);
   if (fd >= 0)
     vft_local(c->p, (int)fd);
   return fd;

@@ -425,9 +425,9 @@ static void show_lines(struct view *v, char *text, line_fn *line)
   }
 }
 
-static long as_descriptor(struct view *v, const char *path)
+static long as_descriptor(struct view *v, const char *path, unsigned long flags)
 {
-  int cloexec = v->c->a[2] & O_CLOEXEC ? MFD_CLOEXEC : 0;
+  int cloexec = flags & O_CLOEXEC ? MFD_CLOEXEC : 0;
   if (v->out.failed || !memory_fits(v->out.n))
     return -ENOMEM;
   long fd = fd_new(v->c->p, sys2(__NR_memfd_create, path, cloexec));
@@ -438,11 +438,11 @@ static long as_descriptor(struct view *v, const char *path)
   return fd;
 }
 
-long view_open(struct call *c, const struct at *at)
+long view_open(struct call *c, const struct at *at, unsigned long flags)
 {
   struct view v = {.c = c, .h = {H_NONE}};
   struct text in = {0};
-  if (!starts(at->lexical, "/proc/") || (c->nr == __NR_openat && c->a[2] & (O_ACCMODE | O_PATH | O_DIRECTORY)))
+  if (!starts(at->lexical, "/proc/") || flags & (O_ACCMODE | O_PATH | O_DIRECTORY))
     return NO_VIEW;
   const struct kind *k = kind_of_path(&v, at->lexical);
   if (!k || (v.pid ? !in_session(v.pid) : k->line == status_line))
@@ -457,7 +457,7 @@ long view_open(struct call *c, const struct at *at)
   sys1(__NR_close, fd);
   if (r == 0) {
     show_lines(&v, in.at, k->line);
-    r = as_descriptor(&v, k->name);
+    r = as_descriptor(&v, k->name, flags);
   }
   text_free(&in);
   text_free(&v.out);

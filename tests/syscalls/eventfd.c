@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
@@ -51,6 +52,12 @@ static void signals(void)
   T(read(s, &i, sizeof i));
   T(i.ssi_signo);
   YES(i.ssi_pid == (unsigned)getpid());
+  struct rlimit limit = {(rlim_t)s + 1, 1024};
+  OK(setrlimit(RLIMIT_NOFILE, &limit));
+  T(signalfd(-1, &set, 0));
+  T(signalfd(s, &set, 0) == s);
+  limit.rlim_cur = 1024;
+  OK(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 int main(void)

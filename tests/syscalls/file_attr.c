@@ -34,7 +34,8 @@ int main(void)
   mkdir("d", 0755);
   symlink("f", "l");
   mkfifo("p", 0600);
-  int fd = open("f", O_RDONLY), path = open("d", O_PATH);
+  int dir = open(".", O_RDONLY | O_DIRECTORY), fd = open("f", O_RDONLY), path = open("d", O_PATH);
+  T(get(dir, "f", 0));
   T(get(AT_FDCWD, "f", 0));
   T(change(AT_FDCWD, "f", 0, NODUMP, 0));
   T(get(AT_FDCWD, "l", 0));

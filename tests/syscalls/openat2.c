@@ -143,6 +143,10 @@ int main(void)
   look(AT_FDCWD, "/proc/self/exe", O_PATH, RESOLVE_NO_SYMLINKS);
   look(AT_FDCWD, "/proc/self/exe", O_PATH, RESOLVE_NO_XDEV);
   look(AT_FDCWD, "/dev/null", 0, RESOLVE_NO_SYMLINKS);
+  T(fcntl(open2(AT_FDCWD, "/proc/self/fdinfo/9", O_RDONLY, 0, 0), F_GETFD));
+  T(fcntl(open2(AT_FDCWD, "/proc/self/fdinfo/9", O_RDONLY | O_CLOEXEC, 0, 0), F_GETFD));
+  T(open2(AT_FDCWD, "/proc/self/fdinfo/9", O_RDONLY | O_DIRECTORY, 0, 0));
+  T(fcntl(open2(AT_FDCWD, "/proc/self/fdinfo/9", O_PATH, 0, 0), F_GETFL) & O_PATH);
   creation(base);
   arguments(base);
   return 0;
