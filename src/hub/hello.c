@@ -46,7 +46,7 @@ static int send_hello(struct hub *h, uint64_t deadline)
   uname(&u);
   put_int(&w, FACT_MAGIC, WIRE_MAGIC);
   put_int(&w, FACT_VERSION, WIRE_VERSION);
-  put_int(&w, FACT_CAPS, CAP_WATCH | CAP_CONTENTS | (h->s->flags & SF_NAMES ? CAP_NAMES : 0));
+  put_int(&w, FACT_CAPS, CAP_WATCH | CAP_CONTENTS | (h->s->flags & SF_NAMES ? CAP_NAMES : 0) | (pack_able() ? CAP_ZSTD : 0));
   put_int(&w, FACT_PID, (uint64_t)getpid());
   put_fact(&w, FACT_RELEASE, u.release, (uint32_t)strlen(u.release));
   put_rules(&w, h->o.rules);
@@ -120,6 +120,9 @@ static void take_fact(struct hub *h, struct greeting *g, unsigned fact, const ui
   switch (fact) {
   case FACT_VERSION:
     g->version = fact_int(v, n, 0);
+    break;
+  case FACT_CAPS:
+    h->packs = fact_int(v, n, 0) & CAP_ZSTD && pack_able();
     break;
   case FACT_CLOCK:
     g->clock = (int64_t)fact_int(v, n, 0);

@@ -163,6 +163,8 @@ int hub_connect(struct hub *h, int in, int out)
     log_line("the stream's descriptors are not open");
     return -EBADF;
   }
+  link_start(&h->link, h->out);
+  h->packer = packer_new();
   int err = hello_exchange(h);
   err = err ? err : pty_open(h);
   err = err ? err : hub_watch(h, h->in, EPOLLIN, SRC_IN, 0);

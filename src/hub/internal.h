@@ -13,7 +13,9 @@
 
 #include "hub/hub.h"
 #include "proto/names.h"
+#include "base/link.h"
 #include "proto/codec.h"
+#include "proto/pack.h"
 #include "proto/table.h"
 
 /* Wire numbers of the rows, OP_openat and so on. */
@@ -41,6 +43,8 @@ struct queue {
 };
 /* Room for `n' bytes (at most FRAME_MAX) at the end; they count as queued. 0 without memory. */
 uint8_t *queue_add(struct queue *q, size_t n);
+/* Packs what is to be written next, as far as that is sooner there on a stream of that rate. How many bytes it saves. */
+size_t queue_pack(struct queue *q, struct packer *p, uint64_t rate);
 /* Writes what the descriptor takes. 0, -EAGAIN (some are left), or another -errno. */
 int queue_write(struct queue *q, int fd);
 
@@ -147,6 +151,9 @@ struct hub {
   bool out_waits, out_watched; /* for room; and epoll has been told so */
   int out_error;               /* -errno: nothing can be sent any more; what the slave has said is still taken */
   struct queue queue;
+  struct link link;      /* how fast `out' is */
+  struct packer *packer; /* may be 0 */
+  bool packs;            /* the slave takes packed frames */
   uint64_t seq, peer_seq, peer_ack, acked /* what we told last */;
   uint8_t *inbuf;
   uint32_t in_have;

@@ -52,13 +52,32 @@ uint64_t hub_post(struct hub *h, uint16_t op, uint32_t ctx, const struct wbuf *w
   return hub_send(h, (struct frame){.type = F_POST, .op = op, .ctx = ctx}, &part, 1);
 }
 
+/* Where the slave is slow to reach, and takes it. */
+static void hub_pack(struct hub *h)
+{
+  uint64_t rate = h->packs && h->queue.bytes >= PACK_MIN ? link_rate(&h->link) : 0;
+  if (!pack_pays(h->packer, rate))
+    return;
+  size_t saved = queue_pack(&h->queue, h->packer, rate);
+  hub_count(h, N_BYTES_OUT, -(uint64_t)saved);
+  hub_count(h, N_SAVED_OUT, saved);
+}
+
 void hub_flush(struct hub *h)
 {
   if (h->out < 0 || h->lost || h->out_error)
     return;
   if (h->peer_seq - h->acked >= ACK_EVERY && !h->queue.bytes)
     hub_send(h, (struct frame){.type = F_ACK}, 0, 0);
+  hub_pack(h);
+  size_t before = h->queue.bytes;
+  if (before)
+    link_write(&h->link);
   int err = queue_write(&h->queue, h->out);
+  if (h->queue.bytes < before)
+    link_wrote(&h->link, before - h->queue.bytes);
+  if (err == -EAGAIN)
+    link_write(&h->link);
   h->out_error = err == -EAGAIN ? 0 : err;
   h->out_waits = err == -EAGAIN;
 }
@@ -210,22 +229,44 @@ static int take_frame(struct hub *h, const struct frame *f, const uint8_t *body,
   return dispatch(h, f, body, n);
 }
 
-static void take_frames(struct hub *h)
+static int take_packed(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n);
+
+/* Every whole frame of these bytes; how many of them that were. Those of a block must all be whole, and none a block.
+ */
+static uint32_t take_frames(struct hub *h, const uint8_t *from, uint32_t n, bool block)
 {
   uint32_t at = 0;
-  while (!h->over && h->in_have - at >= sizeof(struct frame)) {
+  while (!h->over && n - at >= sizeof(struct frame)) {
     struct frame f;
-    bool good = frame_get(&f, h->inbuf + at);
-    if (good && h->in_have - at < f.len)
+    bool good = frame_get(&f, from + at) && !(block && f.type == F_PACKED);
+    if (good && n - at < f.len)
       break;
-    if (!good || take_frame(h, &f, h->inbuf + at + sizeof f, f.len - (uint32_t)sizeof f)) {
+    const uint8_t *body = from + at + sizeof f;
+    uint32_t len = f.len - (uint32_t)sizeof f;
+    if (!good || (f.type == F_PACKED ? take_packed(h, &f, body, len) : take_frame(h, &f, body, len))) {
       hub_abort(h, true, "malformed frame from the slave (type %u, operation %u)", f.type, f.op);
-      return;
+      return at;
     }
     at += f.len;
   }
-  h->in_have -= at;
-  memmove(h->inbuf, h->inbuf + at, h->in_have);
+  return at;
+}
+
+static int take_packed(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  static uint8_t room[PACK_MAX];
+  uint32_t have = f->seq || f->ack ? 0 : unpack(h->packer, body, n, room);
+  if (!have)
+    return -EPROTO;
+  hub_count(h, N_SAVED_IN, have - f->len);
+  return take_frames(h, room, have, true) == have || h->over ? 0 : -EPROTO;
+}
+
+static void take_input(struct hub *h)
+{
+  uint32_t taken = take_frames(h, h->inbuf, h->in_have, false);
+  h->in_have -= taken;
+  memmove(h->inbuf, h->inbuf + taken, h->in_have);
 }
 
 /* The end of the stream is an error here: the slave leaves only after F_DONE, when nobody reads any more. */
@@ -247,6 +288,6 @@ void stream_read(struct hub *h)
     }
     h->in_have += (uint32_t)n;
     hub_count(h, N_BYTES_IN, (uint64_t)n);
-    take_frames(h);
+    take_input(h);
   }
 }

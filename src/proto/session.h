@@ -65,6 +65,8 @@ enum counter {
   N_ENOSYS,     /* calls without a row */
   N_AHEAD,      /* bytes that came before a program asked for them ... */
   N_WASTED,     /* ... and that none did ask for */
+  N_SAVED_OUT,  /* bytes that were not sent, since packed they were fewer; and not received */
+  N_SAVED_IN,
   N_COUNT = 32,
 };
 

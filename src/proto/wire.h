@@ -68,7 +68,9 @@ enum frame_type {
                    terminal has gone */
   F_OUTPUT,     /* master: what the program's terminal shows. op 1: what has not been shown yet is not to be, then this */
   F_SOCK,       /* slave: body 8 bytes handle, 8 bytes enum sock_event, 8 bytes value, buffer: of a socket */
-  F_LAST = F_SOCK
+  F_PACKED,     /* either, to who has CAP_ZSTD: body: 4 bytes: how many there will be; then whole frames, none of them
+                   F_PACKED, as one block of zstd's format. Has seq and ack 0; the frames have theirs */
+  F_LAST = F_PACKED
 };
 
 enum frame_flag {
@@ -178,7 +180,7 @@ enum wire_fact {
                      flags, then TERMIOS_CHARS characters, all integers; empty: with those of any new terminal */
 };
 #define TERMIOS_CHARS 19
-enum wire_cap { CAP_WATCH = 1, CAP_CONTENTS = 2, CAP_NAMES = 4 /* master: wants F_NAMES */ };
+enum wire_cap { CAP_WATCH = 1, CAP_CONTENTS = 2, CAP_NAMES = 4 /* master: wants F_NAMES */, CAP_ZSTD = 8 /* takes F_PACKED */ };
 
 /* Attributes of a file, as statx gives them. */
 struct wire_attr {

@@ -431,7 +431,7 @@ static long read_at(struct call *c, uint64_t offset)
   void *to = (void *)(uintptr_t)c->a[1];
   if (handle_streams(c->h[0]))
     return read_stream(c, offset);
-  if (offset != OWN_OFFSET && !c->worker && c->h[0]->kind == K_REG)
+  if (offset != OWN_OFFSET && !c->worker && c->h[0]->kind == K_REG && !out_packs())
     c->promise.lifted = lift(fd, offset, c->o_room);
   if (c->promise.lifted)
     return c->promise.lifted;

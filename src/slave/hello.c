@@ -16,6 +16,7 @@
 
 #include "base/std.h"
 #include "base/travel.h"
+#include "proto/pack.h"
 #include "slave/slave.h"
 
 #define GROUPS_MAX 1024
@@ -158,7 +159,7 @@ bool hello_send(void)
   struct wbuf w = {body, body + room, false};
   put_one(&w, FACT_MAGIC, WIRE_MAGIC);
   put_one(&w, FACT_VERSION, WIRE_VERSION);
-  put_one(&w, FACT_CAPS, CAP_CONTENTS | (watch_fd() >= 0 ? CAP_WATCH : 0));
+  put_one(&w, FACT_CAPS, CAP_CONTENTS | (watch_fd() >= 0 ? CAP_WATCH : 0) | (pack_able() ? CAP_ZSTD : 0));
   put_one(&w, FACT_PID, (uint64_t)getpid());
   put_ids(&w);
   put_system(&w);
@@ -171,6 +172,14 @@ bool hello_send(void)
   bool ok = !w.bad && out_send(&(struct frame){.type = F_HELLO}, body, (uint32_t)(w.at - body), 0);
   free(body);
   return ok;
+}
+
+static void take_caps(uint64_t caps)
+{
+  if (caps & CAP_NAMES)
+    names_wanted();
+  if (caps & CAP_ZSTD)
+    out_pack();
 }
 
 int hello_take(const uint8_t *body, uint32_t n, char why[128])
@@ -187,8 +196,8 @@ int hello_take(const uint8_t *body, uint32_t n, char why[128])
   while ((fact = get_fact(&r, &v, &len))) {
     if (fact == FACT_VERSION)
       version = fact_int(v, len, 0);
-    else if (fact == FACT_CAPS && fact_int(v, len, 0) & CAP_NAMES)
-      names_wanted();
+    else if (fact == FACT_CAPS)
+      take_caps(fact_int(v, len, 0));
     else if (fact == FACT_RULE)
       walk_rule((const char *)v, len);
   }

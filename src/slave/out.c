@@ -13,6 +13,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/link.h"
+#include "proto/pack.h"
 #include "slave/slave.h"
 
 #define ACK_FRAMES 32
@@ -31,13 +33,31 @@ static struct {
   unsigned nagain; /* ... so what is said of changes meanwhile is said again behind them */
   uint64_t again[2 * PAIRS_MAX];
   bool lost; /* atomic */
+  struct link link;
+  struct packer *packer; /* 0: the master takes no packed frames */
 } O = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void out_start(int fd, int wake_fd)
 {
   O.fd = fd;
   O.wake = wake_fd;
+  link_start(&O.link, fd);
   lift_start(fd);
+}
+
+void out_pack(void)
+{
+  pthread_mutex_lock(&O.lock);
+  O.packer = O.packer ? O.packer : packer_new();
+  pthread_mutex_unlock(&O.lock);
+}
+
+bool out_packs(void)
+{
+  pthread_mutex_lock(&O.lock);
+  bool packs = O.packer && pack_pays(O.packer, link_rate(&O.link));
+  pthread_mutex_unlock(&O.lock);
+  return packs;
 }
 
 bool out_lost(void)
@@ -67,10 +87,12 @@ static bool send_all(struct iovec v[2], bool more)
 {
   while (v[0].iov_len + v[1].iov_len) {
     struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+    link_write(&O.link);
     ssize_t n = more ? sendmsg(O.fd, &m, MSG_MORE | MSG_NOSIGNAL) : writev(O.fd, v, 2);
-    if (n >= 0)
+    if (n >= 0) {
+      link_wrote(&O.link, (size_t)n);
       skip_sent(v, (size_t)n);
-    else if (errno == EAGAIN)
+    } else if (errno == EAGAIN)
       poll(&(struct pollfd){.fd = O.fd, .events = POLLOUT}, 1, -1);
     else if (errno != EINTR)
       return lose();
@@ -99,6 +121,19 @@ static bool send_lifted(uint32_t n)
   return true;
 }
 
+/* The same frame packed, if that is sooner there: its length, in `out'; else 0. */
+static uint32_t pack_frame(const uint8_t *head, const void *body, uint32_t n, uint8_t **out)
+{
+  static uint8_t whole[PACK_MAX], packed[PACK_MAX];
+  uint64_t rate = O.packer && n >= PACK_MIN ? link_rate(&O.link) : 0;
+  if (!pack_pays(O.packer, rate))
+    return 0;
+  memcpy(whole, head, sizeof(struct frame));
+  memcpy(whole + sizeof(struct frame), body, n);
+  *out = packed;
+  return pack(O.packer, rate, whole, (uint32_t)sizeof(struct frame) + n, packed);
+}
+
 /* With the lock held. `lifted' bytes of the body's end are in the pipe. */
 static bool send_with(struct frame *f, const void *body, uint32_t n, uint32_t lifted)
 {
@@ -115,6 +150,10 @@ static bool send_with(struct frame *f, const void *body, uint32_t n, uint32_t li
   f->ack = __atomic_load_n(&O.applied, __ATOMIC_ACQUIRE);
   __atomic_store_n(&O.told, f->ack, __ATOMIC_RELEASE);
   frame_put(head, f);
+  uint8_t *packed;
+  uint32_t less = lifted ? 0 : pack_frame(head, body, n, &packed);
+  if (less)
+    return send_all((struct iovec[2]){{packed, less}, {0}}, false);
   return send_all((struct iovec[2]){{head, sizeof head}, {(void *)body, n}}, lifted) && send_lifted(lifted);
 }
 

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "proto/pack.h"
 #include "slave/slave.h"
 
 #define IN_ROOM (2 * FRAME_MAX)
@@ -229,23 +230,26 @@ static void take_output(const struct frame *f, const uint8_t *body, uint32_t n)
 }
 
 typedef void take_fn(const struct frame *f, const uint8_t *body, uint32_t n);
+static take_fn take_packed;
 static take_fn *const takes[F_LAST + 1] = {
-    [F_HELLO] = take_hello, [F_CALL] = take_call,   [F_POST] = take_call,     [F_CANCEL] = take_cancel,
-    [F_ACK] = take_nothing, [F_EXIT] = take_exit,   [F_STATS] = take_stats,   [F_TRACE] = take_trace,
-    [F_DONE] = take_done,   [F_ABORT] = take_abort, [F_WINDOW] = take_window, [F_OUTPUT] = take_output,
+    [F_HELLO] = take_hello,   [F_CALL] = take_call,   [F_POST] = take_call,     [F_CANCEL] = take_cancel,
+    [F_ACK] = take_nothing,   [F_EXIT] = take_exit,   [F_STATS] = take_stats,   [F_TRACE] = take_trace,
+    [F_DONE] = take_done,     [F_ABORT] = take_abort, [F_WINDOW] = take_window, [F_OUTPUT] = take_output,
+    [F_PACKED] = take_packed,
 };
 
 static void take(const struct frame *f, const uint8_t *body)
 {
+  bool counted = f->type != F_ACK && f->type != F_PACKED;
   if (!takes[f->type])
     broken("the master sent a message of type %u", f->type);
   else if (!V.greeted && f->type != F_HELLO && f->type != F_ABORT)
     broken("the master did not greet");
-  else if (f->type != F_ACK && f->seq != V.seq + 1)
+  else if (counted && f->seq != V.seq + 1)
     broken("a message of the master is missing");
   else
     takes[f->type](f, body, f->len - (uint32_t)sizeof *f);
-  if (f->type == F_ACK)
+  if (!counted)
     return;
   V.seq = f->seq;
   out_applied(f->seq, f->len);
@@ -260,24 +264,40 @@ static bool strange(void)
   return !V.greeted && V.have > 4 && (!frame_get(&f, head) || (f.type != F_HELLO && f.type != F_ABORT));
 }
 
-/* Takes every whole frame that has come. */
-static void take_all(void)
+/* Takes every whole frame of these bytes; how many of them that were. A block holds none that is one itself. */
+static size_t take_frames(const uint8_t *from, size_t n, bool block)
 {
   size_t at = 0;
-  if (strange())
-    broken("what came is not fsyscall's protocol");
-  while (!V.over && V.have - at >= sizeof(struct frame)) {
+  while (!V.over && n - at >= sizeof(struct frame)) {
     struct frame f;
-    if (!frame_get(&f, V.in + at)) {
+    if (!frame_get(&f, from + at) || (block && f.type == F_PACKED)) {
       broken("malformed message from the master");
-      return;
-    }
-    if (f.len > V.have - at)
       break;
-    take(&f, V.in + at + sizeof f);
+    }
+    if (f.len > n - at)
+      break;
+    take(&f, from + at + sizeof f);
     at += f.len;
     out_ack(false);
   }
+  return at;
+}
+
+static void take_packed(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  static uint8_t room[PACK_MAX];
+  static struct packer *packer;
+  packer = packer ? packer : packer_new();
+  uint32_t have = f->seq ? 0 : unpack(packer, body, n, room);
+  if ((!have || take_frames(room, have, true) != have) && !V.over)
+    broken("malformed packed message from the master");
+}
+
+static void take_all(void)
+{
+  if (strange())
+    broken("what came is not fsyscall's protocol");
+  size_t at = take_frames(V.in, V.have, false);
   V.have -= at;
   memmove(V.in, V.in + at, V.have);
 }

@@ -82,6 +82,8 @@ int lift_pipe(void);
 
 /* ---- out.c: everything that is sent ---- */
 void out_start(int fd, int wake_fd);
+void out_pack(void);  /* the master takes packed frames */
+bool out_packs(void); /* the stream is so slow that large frames are packed just now */
 /* What a reply that may be kept depends on; stamp 0: nothing. */
 struct promise {
   uint64_t stamp;

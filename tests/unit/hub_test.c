@@ -730,6 +730,37 @@ static void wrong_greetings(void **state)
 
 /* ---- a hostile slave ---- */
 
+/* `n' frames with that number and the one before the next, packed; each refuses the call that waits. */
+static void say_packed(unsigned n, uint64_t seq, uint32_t less)
+{
+  static uint8_t frames[PACK_MAX], out[PACK_MAX];
+  struct packer *p = packer_new();
+  uint32_t at = 0;
+  for (unsigned i = 0; i < n; i++, at += sizeof(struct frame)) {
+    struct frame f = {
+        .len = sizeof f, .type = i ? F_ACK : F_REPLY, .tag = SLOT, .seq = i ? 0 : seq, .ack = 1, .result = -5};
+    frame_put(frames + at, &f);
+  }
+  uint32_t len = pack(p, 1, frames, at - less, out);
+  packer_free(p);
+  assert_true(len);
+  assert_int_equal(send(T.stream, out, len, MSG_NOSIGNAL), len);
+}
+
+static void takes_packed(void **state)
+{
+  (void)state;
+  if (!pack_able())
+    skip();
+  start(0);
+  ask_open("/x", O_RDONLY, HANDLE(0));
+  hear_type(F_CALL);
+  T.seq++;
+  say_packed(50, T.seq, 0);
+  assert_int_equal(answered(SLOT), -5);
+  end_in_order(0);
+}
+
 /* Every call that waits has been answered, and the session is over. */
 static void aborted_with_answers(void)
 {
@@ -774,6 +805,21 @@ static void wrong_numbers(void **state)
     say_frame(frames[i], 0, 0);
     aborted_with_answers();
   }
+}
+
+static void packed_wrongly(void **state)
+{
+  (void)state;
+  if (!pack_able())
+    skip();
+  with_waiting_call();
+  say_packed(50, 3, 0); /* one is missing */
+  aborted_with_answers();
+  with_waiting_call();
+  T.seq++;
+  say_packed(50, 2, 7); /* the last goes on behind the block */
+  assert_int_equal(answered(SLOT), -5);
+  gone(255);
 }
 
 /* The reply of every operation, cut off anywhere or full of nonsense: the hub passes it on or ends, and never fails. */
@@ -1025,6 +1071,8 @@ int main(void)
       cmocka_unit_test(wrong_version),
       cmocka_unit_test(wrong_greetings),
       cmocka_unit_test(wrong_numbers),
+      cmocka_unit_test(takes_packed),
+      cmocka_unit_test(packed_wrongly),
       cmocka_unit_test(every_type_at_every_length),
       cmocka_unit_test(replies_to_every_call),
       cmocka_unit_test(lost_slave),

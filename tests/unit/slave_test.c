@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "master.h"
+#include "proto/pack.h"
 #include "unit.h"
 
 static struct master m;
@@ -648,6 +649,80 @@ static void a_few_bytes_of_garbage(void **state)
   expect_failure();
 }
 
+/* A block of what has been gathered in m.request. */
+static void send_packed(uint32_t n)
+{
+  static uint8_t out[PACK_MAX];
+  struct packer *p = packer_new();
+  uint32_t len = pack(p, 1, m.request, n, out);
+  packer_free(p);
+  assert_true(len);
+  assert_int_equal(send(m.fd, out, len, 0), len);
+}
+
+/* A posted write as a frame of `n' bytes, at that place of m.request. */
+static uint32_t write_frame(uint32_t at, uint32_t handle, char c, uint32_t n)
+{
+  uint32_t len = (uint32_t)sizeof(struct frame) + 8 + 4 + n;
+  struct frame f = {.len = len, .type = F_POST, .op = OP_write, .seq = ++m.seq};
+  frame_put(m.request + at, &f);
+  struct wbuf w = {m.request + at + sizeof f, m.request + sizeof m.request, false};
+  put_u64(&w, handle);
+  put_u32(&w, n);
+  memset(w.at, c, n);
+  return len;
+}
+
+static void takes_packed(void **state)
+{
+  (void)state;
+  char got[3000];
+  if (!pack_able())
+    skip();
+  put_file("packed", "", 0);
+  assert_int_equal(master_open(&m, H_ROOT, at("packed"), O_WRONLY, 0, H1), 0);
+  uint32_t n = write_frame(0, H1, 'a', 1000);
+  n += write_frame(n, H1, 'b', 2000);
+  send_packed(n);
+  post_close(H1);
+  while (m.acked < m.seq)
+    assert_true(master_take(&m));
+  int fd = open(at("packed"), O_RDONLY);
+  assert_int_equal(read(fd, got, sizeof got), 3000);
+  close(fd);
+  assert_true(got[0] == 'a' && got[999] == 'a' && got[1000] == 'b' && got[2999] == 'b');
+}
+
+static void packed_wrongly(void **state)
+{
+  (void)state;
+  if (!pack_able())
+    skip();
+  for (unsigned how = 0; how < 5; how++) {
+    master_start(&m);
+    if (how)
+      master_hello(&m, 0);
+    uint32_t n = write_frame(0, H_STDOUT, 'a', 1000);
+    if (how == 1)
+      n -= 100; /* a frame that goes on behind the block */
+    if (how == 2)
+      m.request[4] = F_PACKED; /* a block in a block */
+    if (how == 3)
+      memset(m.request + n, 0, 50), n += 50; /* what is no frame behind it */
+    if (how == 4)
+      m.seq++, write_frame(0, H_STDOUT, 'a', 1000); /* one is missing */
+    send_packed(n);
+    expect_failure();
+  }
+  for (unsigned n = 0; n < 60; n += 4) {
+    master_start(&m);
+    master_hello(&m, 0);
+    memset(m.request, 0x28, n);
+    master_send(&m, F_PACKED, 0, 0, 0, m.request, n);
+    expect_failure();
+  }
+}
+
 static void wrong_version(void **state)
 {
   (void)state;
@@ -849,12 +924,14 @@ int main(void)
       WITH_SLAVE(record_locks),
       WITH_SLAVE(controls),
       WITH_SLAVE(acknowledges_when_idle),
+      WITH_SLAVE(takes_packed),
       WITH_SLAVE(nonsense),
       cmocka_unit_test(nothing_queued_is_lost),
       cmocka_unit_test(redirects),
       cmocka_unit_test(malformed_call),
       cmocka_unit_test(unknown_operation),
       cmocka_unit_test(garbage),
+      cmocka_unit_test(packed_wrongly),
       cmocka_unit_test(a_few_bytes_of_garbage),
       cmocka_unit_test(wrong_version),
       cmocka_unit_test(frame_lost),
