@@ -35,7 +35,7 @@
 
 struct options {
   int in, out;
-  int trace_fd;
+  int trace_fd, link;
   bool standalone, reverse, no_rewrite, no_cache, net_local, trace, stats, here, clean_env, login;
   uint64_t id;
   const char *profile, *cwd;
@@ -62,6 +62,7 @@ static const char usage[] =
     "  --no-rewrite         leave call sites as they are; every call traps\n"
     "  --no-cache           remember no names and attributes of the slave's directories\n"
     "  --trace              a line a call, to the slave (--standalone, --reverse: standard error)\n"
+    "  --link-fd N          the TCP connection that carries the stream, if that is not its own descriptor\n"
     "  --trace-fd N         instead of standard error\n"
     "  --stats              figures at the end, likewise\n"
     "  --map PATH=WHERE     local, remote or deny for a path and what is below it\n"
@@ -94,6 +95,7 @@ enum option_id {
   O_CWD,
   O_CWD_ERROR,
   O_ID,
+  O_LINK_FD,
   O_VERBOSE,
   O_HELP,
   O_VERSION
@@ -104,6 +106,7 @@ static const struct option table[] = {
     {"standalone", 0, 0, O_STANDALONE},
     {"reverse", 0, 0, O_REVERSE},
     {"trace-fd", 1, 0, O_TRACE_FD},
+    {"link-fd", 1, 0, O_LINK_FD},
     {"login", 0, 0, O_LOGIN},
     {"no-rewrite", 0, 0, O_NO_REWRITE},
     {"no-cache", 0, 0, O_NO_CACHE},
@@ -255,6 +258,9 @@ static void set_option(struct options *o, int which, char *value)
   case O_TRACE_FD:
     o->trace_fd = atoi(value);
     break;
+  case O_LINK_FD:
+    o->link = atoi(value);
+    break;
   case O_ID:
     o->id = strtoull(value, 0, 16);
     break;
@@ -370,7 +376,8 @@ static void raise_limit(struct rlimit *was)
 static int run(struct options *o, struct rules *rules, const char *cwd, const char *tmpdir)
 {
   struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env};
-  struct hub_options ho = {.id = o->id, .stats = o->stats, .trace_fd = o->trace_fd, .rules = rules, .tmpdir = tmpdir};
+  struct hub_options ho = {
+      .id = o->id, .stats = o->stats, .trace_fd = o->trace_fd, .link = o->link, .rules = rules, .tmpdir = tmpdir};
   ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
              (o->reverse ? SF_REVERSE : 0) | (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES) |
              (o->net_local ? SF_NET_LOCAL : 0);
@@ -387,6 +394,8 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
                            : strerror(errno));
   if (!o->standalone && hub_connect(h, o->in, o->out))
     return FAILED;
+  if (o->link >= 0)
+    close(o->link);
   l.program = o->argv[0];
   l.argv = o->login ? login_shell(o, &l) : o->argv;
   pid_t command = launch(h, &l);
@@ -455,7 +464,7 @@ static void hold_end(void)
 
 int main(int argc, char **argv)
 {
-  static struct options o = {.in = 0, .out = 1, .trace_fd = STDERR_FILENO};
+  static struct options o = {.in = 0, .out = 1, .trace_fd = STDERR_FILENO, .link = -1};
   static struct rules rules;
   char tmpdir[64] = "";
   struct words w = {0};

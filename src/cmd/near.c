@@ -13,8 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "cmd/handshake.h"
-
 static char *try_at(const char *dir, size_t n, const char *sub, const char *name)
 {
   char *path;

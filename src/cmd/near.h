@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define NEXEC_PORT "57005"
+
 /* The sibling executable: beside this one, in ../libexec/fsyscall, or in PATH; malloc'd, 0 if there is none. */
 char *near_find(const char *name);
 /* The options of a session's connection. */

@@ -1,8 +1,8 @@
 /*
  * nexec: runs a command on another machine with the files and the terminal of this one.
  *
- * Owns the connection until fslave has it, and the exit status; terminal.c has the terminal. Must never send anything
- * of the caller's before the other side has proved that it knows the secret.
+ * Owns the stream until fslave has it, and the exit status; terminal.c has the terminal. Must never send anything
+ * of the caller's to a machine that is not known (login/client.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static const char usage[] =
     "Runs COMMAND on HOST, with HOST's processor and programs and with the files, the terminal and the identity of "
     "the\n"
     "caller here. Without COMMAND: the user's login shell there.\n"
-    "HOST is NAME[:PORT] or unix:PATH, where nexecd listens; ssh://[USER@]NAME[:PORT], where nothing need be "
+    "HOST is [USER@]NAME[:PORT] or unix:PATH, where nexecd listens; ssh://[USER@]NAME[:PORT], where nothing need be "
     "installed;\n"
     "or exec:COMMAND LINE, for any other way to a standard input and output there.\n"
     "  -r, --reverse        the other way round: COMMAND runs here, on HOST's files, network and processes\n"
@@ -355,12 +355,13 @@ static void read_options(struct options *o, int argc, char **argv)
 
 /* ---- the connection ---- */
 
-static int connect_to(const struct options *o)
+static int connect_to(const struct options *o, int *link)
 {
-  struct transport t = {o->where ? o->where : o->host, o->shell, o->secret, o->flags & RQF_REVERSE};
+  struct transport t = {o->where ? o->where : o->host, o->shell, o->secret, o->flags & RQF_REVERSE, -1};
   int fd = transport_open(&t, o->body, (size_t)(o->w.at - o->body));
   if (fd < 0)
     exit(fd == -V_TOO_LONG ? TOO_LONG : FAILED);
+  *link = t.link;
   return fd;
 }
 
@@ -638,9 +639,11 @@ int main(int argc, char **argv)
   log_name("nexec");
   stdio_occupy();
   read_options(&o, argc, argv);
-  int sock = connect_to(&o);
+  int link, sock = connect_to(&o, &link);
   if (o.flags & RQF_REVERSE)
-    return reverse_run(sock, o.trace_fd, o.body, (size_t)(o.w.at - o.body));
+    return reverse_run(sock, link, o.trace_fd, o.body, (size_t)(o.w.at - o.body));
+  if (link >= 0)
+    close(link);
   free(o.body);
   return run(&o, sock);
 }

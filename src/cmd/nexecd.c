@@ -1,8 +1,8 @@
 /*
- * nexecd: listens for nexec, and starts a session for whoever has the secret.
+ * nexecd: listens for nexec, and starts a session for whoever may come in (login/server.c).
  *
  * Owns the listening sockets and, in a child for each connection, the supervision of its session: when fmaster ends in
- * any way, nothing of the session is left. Must never run anything before the secret has been proved.
+ * any way, nothing of the session is left. Must never run anything before the login is over, or read a byte that a stranger sent.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,8 +27,10 @@
 #include "base/killall.h"
 #include "base/log.h"
 #include "base/tmpdir.h"
-#include "cmd/handshake.h"
 #include "cmd/near.h"
+#include "cmd/request.h"
+#include "login/confine.h"
+#include "login/server.h"
 #include "proto/codec.h"
 
 extern char **environ;
@@ -44,7 +46,7 @@ static struct {
   bool anywhere;
   pid_t child[CHILDREN_MAX];
   unsigned nchildren;
-  struct secret secret;
+  struct door door;
   int signals;
 } D;
 
@@ -54,8 +56,8 @@ static const char usage[] =
     "  --listen ADDR[:PORT]   a loopback address; [ADDR]:PORT for IPv6\n"
     "  --listen unix:PATH     a unix socket; who connects has to be the same user, or root, and needs no secret\n"
     "  --secret-file FILE     default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret; made if there is none\n"
-    "  --insecure-listen      allow other than loopback addresses: what is sent there can be read and changed on the "
-    "way\n"
+    "  --host-key FILE        default: $NEXEC_HOST_KEY, ~/.config/nexec/host_key or root's /etc/nexec/host_key; made too\n"
+    "  --insecure-listen      allow other than loopback addresses\n"
     "  -v, --help, --version\n";
 
 static void fail(const char *what, const char *why) __attribute__((noreturn));
@@ -78,7 +80,7 @@ static void listen_one(const struct addrinfo *a, const char *text)
 {
   int on = 1, fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (!D.anywhere && !is_loopback(a->ai_addr))
-    fail(text, "not a loopback address; nexecd has no encryption yet (see --insecure-listen)");
+    fail(text, "not a loopback address (see --insecure-listen)");
   if (D.n == LISTEN_MAX)
     fail(text, "too many addresses");
   if (fd < 0)
@@ -161,7 +163,7 @@ static void be_alone(void)
     dup2(null, i);
 }
 
-static void exec_part(struct words *w, int sock, int told, bool reverse, pid_t parent)
+static void exec_part(struct words *w, int sock, int link, int told, bool reverse, pid_t parent)
 {
   sigset_t none;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -172,6 +174,8 @@ static void exec_part(struct words *w, int sock, int told, bool reverse, pid_t p
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, 0);
   set_cloexec(sock, false);
+  if (link >= 0 && !reverse)
+    set_cloexec(link, false);
   execv(w->v[0], w->v);
   int err = errno;
   if (write(told, &err, sizeof err) < 0)
@@ -180,14 +184,14 @@ static void exec_part(struct words *w, int sock, int told, bool reverse, pid_t p
 }
 
 /* fmaster or fslave on the socket; `told' reads end of file when it runs, else an errno. -errno. */
-static pid_t start_part(struct words *w, int sock, bool reverse)
+static pid_t start_part(struct words *w, int sock, int link, bool reverse)
 {
   int told[2], err = 0;
   if (pipe2(told, O_CLOEXEC))
     return -errno;
   pid_t parent = getpid(), pid = fork();
   if (!pid)
-    exec_part(w, sock, told[1], reverse, parent);
+    exec_part(w, sock, link, told[1], reverse, parent);
   close(told[1]);
   if (pid < 0)
     err = errno;
@@ -221,11 +225,15 @@ static void supervise(pid_t part, uint64_t id)
     log_more("session %lx: %d programs were left and killed", (unsigned long)id, left);
 }
 
-static void master_words(struct words *w, const char *fds, uint64_t id)
+static void master_words(struct words *w, const char *fds, int link, uint64_t id)
 {
   char text[20];
-  snprintf(text, sizeof text, "%lx", (unsigned long)id);
   words_option(w, "--fds", fds);
+  if (link >= 0) {
+    snprintf(text, sizeof text, "%d", link);
+    words_option(w, "--link-fd", text);
+  }
+  snprintf(text, sizeof text, "%lx", (unsigned long)id);
   words_option(w, "--id", text);
 }
 
@@ -242,7 +250,7 @@ static bool enter_cwd(int sock, const char *cwd)
 }
 
 /* The command line of what is asked for. */
-static bool make_words(struct words *w, int sock, const uint8_t *body, size_t n, uint64_t id)
+static bool make_words(struct words *w, int sock, int link, const uint8_t *body, size_t n, uint64_t id)
 {
   bool reverse = request_flags(body, n) & RQF_REVERSE;
   const char *name = reverse ? "fslave" : "fmaster";
@@ -259,7 +267,7 @@ static bool make_words(struct words *w, int sock, const uint8_t *body, size_t n,
     words_option(w, "--fds", fds);
     return enter_cwd(sock, request_cwd(body, n));
   }
-  master_words(w, fds, id);
+  master_words(w, fds, link, id);
   if (!request_words(w, body, n)) {
     request_verdict(sock, V_REQUEST, "malformed request");
     return false;
@@ -269,31 +277,43 @@ static bool make_words(struct words *w, int sock, const uint8_t *body, size_t n,
   return !words_too_long(w);
 }
 
-/* Over a unix socket it is enough to be the user whom we serve, or root. */
-static bool known(int sock, char why[256])
+/* What the process that talks to strangers must not have. */
+static void forget(void)
 {
-  static const struct secret none;
+  close(D.signals);
+}
+
+static bool is_unix(int sock)
+{
   struct sockaddr_storage a;
-  struct ucred u;
-  socklen_t n = sizeof a, m = sizeof u;
-  bool local = !getsockname(sock, (struct sockaddr *)&a, &n) && a.ss_family == AF_UNIX;
-  if (!local)
-    return !handshake_server(sock, &D.secret, why);
-  if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &u, &m) || (u.uid && u.uid != geteuid())) {
-    snprintf(why, 256, "user %d is not served here", (int)u.uid);
-    return false;
+  socklen_t n = sizeof a;
+  return !getsockname(sock, (struct sockaddr *)&a, &n) && a.ss_family == AF_UNIX;
+}
+
+/* Over a unix socket it is enough to be the user whom we serve, or root. */
+static int let_in_unix(int sock, struct caller *c, char why[256])
+{
+  if (door_open_unix(sock, c, why) < 0)
+    return -1;
+  if (c->uid && c->uid != geteuid()) {
+    snprintf(why, 256, "user %d is not served here", (int)c->uid);
+    request_verdict(sock, V_SECRET, why);
+    return -1;
   }
-  return !handshake_server(sock, &none, why);
+  return request_verdict(sock, V_OK, "") ? -1 : sock;
 }
 
 static void session(int sock)
 {
   char why[256];
   struct words w = {0};
+  struct caller c;
   uint64_t id;
   size_t n;
-  if (!known(sock, why)) {
-    log_line("a connection was refused: %s", why);
+  int link = is_unix(sock) ? -1 : sock;
+  sock = link < 0 ? let_in_unix(sock, &c, why) : door_open(&D.door, link, forget, &c, why);
+  if (sock < 0) {
+    log_line("a connection from %s was refused: %s", c.from, why);
     return;
   }
   uint8_t *body = request_read(sock, sock, &n, why);
@@ -304,11 +324,13 @@ static void session(int sock)
   if (getrandom(&id, sizeof id, 0) != sizeof id)
     fail("a session", "no random numbers");
   /* The verdict goes first: the part's frames follow it at once. */
-  if (!make_words(&w, sock, body, n, id) || request_verdict(sock, V_OK, ""))
+  if (!make_words(&w, sock, link, body, n, id) || request_verdict(sock, V_OK, ""))
     return;
-  pid_t part = start_part(&w, sock, request_flags(body, n) & RQF_REVERSE);
+  pid_t part = start_part(&w, sock, link, request_flags(body, n) & RQF_REVERSE);
   free(body);
   close(sock);
+  if (link >= 0)
+    close(link);
   if (part < 0)
     fail(w.v[0], strerror(-(int)part));
   supervise(part, id);
@@ -401,12 +423,11 @@ static void block_signals(void)
 int main(int argc, char **argv)
 {
   static const struct option table[] = {
-      {"listen", 1, 0, 'l'}, {"secret-file", 1, 0, 's'}, {"insecure-listen", 0, 0, 'i'},
-      {"help", 0, 0, 'h'},   {"version", 0, 0, 'V'},     {"verbose", 0, 0, 'v'},
-      {0, 0, 0, 0}};
+      {"listen", 1, 0, 'l'}, {"secret-file", 1, 0, 's'}, {"host-key", 1, 0, 'k'}, {"insecure-listen", 0, 0, 'i'},
+      {"help", 0, 0, 'h'},   {"version", 0, 0, 'V'},     {"verbose", 0, 0, 'v'},  {0, 0, 0, 0}};
   const char *at[LISTEN_MAX] = {"127.0.0.1:" NEXEC_PORT};
   unsigned n = 0;
-  char *secret = secret_path();
+  char *secret = secret_path(), *key = hostkey_path();
   log_name("nexecd");
   for (int o; (o = getopt_long(argc, argv, "v", table, 0)) >= 0;)
     switch (o) {
@@ -417,6 +438,9 @@ int main(int argc, char **argv)
       break;
     case 's':
       secret = optarg;
+      break;
+    case 'k':
+      key = optarg;
       break;
     case 'i':
       D.anywhere = true;
@@ -437,8 +461,11 @@ int main(int argc, char **argv)
     fail(argv[optind], "nexecd takes options only; see --help");
   if (!secret)
     fail("no secret", "HOME is not set; use --secret-file");
-  if (!secret_read(secret, true, &D.secret))
+  if (!key)
+    fail("no host key", "HOME is not set; use --host-key");
+  if (!secret_read(secret, true, &D.door.secret) || !hostkey_open(key, &D.door.key) || !confine_prepare())
     return FAILED;
+  D.door.grace_ms = 20000;
   block_signals();
   for (unsigned i = 0; i < (n ? n : 1); i++)
     listen_at(at[i]);

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "proto/codec.h"
 
-#define TEXT_MAX 200
+#define TEXT_MAX (VERDICT_TEXT - 1)
 
 extern char **environ;
 
@@ -55,28 +55,42 @@ int request_verdict(int out, enum verdict v, const char *text)
   return verdict_send(out, v, text, none);
 }
 
-/* The verdict, V_OK is 0, or -1; `proof' gets what came. Text from outside is shown without control characters. */
+bool verdict_head(const uint8_t head[8], int *verdict, uint32_t *n)
+{
+  struct rbuf r = {head, head + 8, false};
+  uint32_t code = get_u32(&r);
+  *verdict = code <= V_KEY ? (int)code : V_FAILED;
+  *n = get_u32(&r);
+  return *n < VERDICT_TEXT;
+}
+
+void verdict_text(char text[VERDICT_TEXT], uint32_t n)
+{
+  text[n] = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if ((uint8_t)text[i] < ' ' || text[i] == 127)
+      text[i] = ' ';
+}
+
+/* The verdict, V_OK is 0, or -1; `proof' gets what came. */
 int verdict_read(int sock, uint8_t proof[PROOF], char why[256])
 {
   uint8_t head[8];
-  char text[TEXT_MAX + 1] = {0};
+  char text[VERDICT_TEXT];
+  int verdict = V_OK;
+  uint32_t n = 0;
   uint64_t until = request_deadline();
   int err = read_until(sock, head, sizeof head, until);
-  struct rbuf r = {head, head + sizeof head, false};
-  uint32_t code = get_u32(&r), n = get_u32(&r);
-  if (!err && n > TEXT_MAX)
+  if (!err && !verdict_head(head, &verdict, &n))
     return fail(why, "it does not speak nexec's protocol");
   err = err ? err : read_until(sock, text, n, until);
   err = err ? err : read_until(sock, proof, PROOF, until);
   if (err)
     return fail(why, request_reason(err));
-  for (uint32_t i = 0; i < n; i++)
-    if ((uint8_t)text[i] < ' ' || text[i] == 127)
-      text[i] = ' ';
-  if (code == V_OK)
-    return 0;
-  fail(why, text);
-  return code <= V_TOO_LONG ? (int)code : V_FAILED;
+  verdict_text(text, n);
+  if (verdict)
+    fail(why, text);
+  return verdict;
 }
 
 /* ---- requests ---- */

@@ -2,7 +2,7 @@
  * What is asked of the machine that is to run a part of a session, and its answer.
  *
  *   request   length[4], body: a list of facts (enum request_fact)
- *   verdict   code[4], length of text[4], text, proof[32] (handshake.h; else zeros)
+ *   verdict   code[4], length of text[4], text, proof[32] (login/login.h; else zeros)
  *
  * Results: 0, or -1 (or the verdict) with a line in `why' (for a person, without the program's name).
  */
@@ -16,6 +16,7 @@
 #define REQUEST_MAX (2u << 20)
 #define HANDSHAKE_MS 10000
 #define PROOF 32
+#define VERDICT_TEXT 201 /* with a NUL */
 
 enum request_fact {
   RQ_ARG = 1,   /* one each, the command first; none: a login shell */
@@ -37,11 +38,15 @@ enum request_flag {
   RQF_NET_LOCAL = 256
 };
 
-enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG };
+enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG, V_KEY };
 
 /* The asking side, over a socket. */
 int request_send(int sock, const uint8_t *body, size_t n, char why[256]);
 int verdict_read(int sock, uint8_t proof[PROOF], char why[256]);
+/* The same in parts: what `head' says, false if it cannot be; and the text that follows, of n bytes, made fit to show.
+ */
+bool verdict_head(const uint8_t head[8], int *verdict, uint32_t *n);
+void verdict_text(char text[VERDICT_TEXT], uint32_t n);
 /* The other. */
 uint8_t *request_read(int in, int out, size_t *n, char why[256]); /* the body, malloc'd */
 int verdict_send(int out, enum verdict v, const char *text, const uint8_t proof[PROOF]);

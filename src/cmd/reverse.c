@@ -27,7 +27,7 @@
 
 #define FAILED 255
 
-static void be_fmaster(const struct words *w, const char *path, int stream, int trace_fd, pid_t parent,
+static void be_fmaster(const struct words *w, const char *path, int stream, int link, int trace_fd, pid_t parent,
                        const sigset_t *mask)
 {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -36,6 +36,8 @@ static void be_fmaster(const struct words *w, const char *path, int stream, int 
   sigprocmask(SIG_SETMASK, mask, 0);
   set_cloexec(stream, false);
   set_cloexec(trace_fd, false);
+  if (link >= 0)
+    set_cloexec(link, false);
   execv(path, w->v);
   log_line("cannot execute %s: %s", path, strerror(errno));
   _exit(FAILED);
@@ -77,7 +79,7 @@ static int hold_signals(sigset_t *before)
   return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-int reverse_run(int stream, int trace_fd, const uint8_t *request, size_t n)
+int reverse_run(int stream, int link, int trace_fd, const uint8_t *request, size_t n)
 {
   char id_text[20], fds[32], trace[16];
   uint64_t id;
@@ -95,12 +97,18 @@ int reverse_run(int stream, int trace_fd, const uint8_t *request, size_t n)
   words_option(&w, "--id", id_text);
   snprintf(trace, sizeof trace, "%d", trace_fd);
   words_option(&w, "--trace-fd", trace);
+  if (link >= 0) {
+    snprintf(trace, sizeof trace, "%d", link);
+    words_option(&w, "--link-fd", trace);
+  }
   request_words(&w, request, n);
   int signals = hold_signals(&before);
   pid_t parent = getpid(), fmaster = signals < 0 ? -1 : fork();
   if (!fmaster)
-    be_fmaster(&w, path, stream, trace_fd, parent, &before);
+    be_fmaster(&w, path, stream, link, trace_fd, parent, &before);
   close(stream);
+  if (link >= 0)
+    close(link);
   if (fmaster < 0) {
     log_line("cannot start fmaster: %s", strerror(errno));
     return FAILED;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Runs fmaster here on the stream to a slave, for a request as nexecd would get it; lines of --trace go to trace_fd.
-   The exit status. */
-int reverse_run(int stream, int trace_fd, const uint8_t *request, size_t n);
+   link: the TCP connection below the stream, or -1. The exit status. */
+int reverse_run(int stream, int link, int trace_fd, const uint8_t *request, size_t n);
 
 #endif

@@ -2,15 +2,18 @@
  * The byte stream to the other machine, by whatever leads there; see the header.
  *
  * Owns the stream until it is handed over, and the child at its other end where there is one. Must never send anything
- * of the caller's to who is not known: by the secret, by the socket's owner, or by what the command is trusted with.
+ * of the caller's to who is not known: by login/client.c, by the socket's owner, or by what the command is trusted
+ * with.
  */
 #include "cmd/transport.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +25,9 @@
 #include "base/fd.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "cmd/handshake.h"
 #include "cmd/near.h"
 #include "cmd/remote.h"
+#include "login/client.h"
 
 #define CONNECT_MS 15000
 #define START_MS 120000 /* for passwords to be typed */
@@ -64,15 +67,31 @@ static int connect_one(int family, const struct sockaddr *a, socklen_t n)
   return -err;
 }
 
-static int connect_tcp(const char *text)
+struct address {
+  char user[LOGIN_USER_MAX], host[256], port[32], name[300]; /* name: of the host in known_hosts */
+};
+
+static bool split_address(const char *text, struct address *a)
 {
-  char host[256], port[32];
+  const char *at = strrchr(text, '@');
+  *a = (struct address){0};
+  if (at && (at == text || at - text >= (ptrdiff_t)sizeof a->user))
+    return false;
+  if (at)
+    memcpy(a->user, text, (size_t)(at - text));
+  if (!near_split(at ? at + 1 : text, a->host, sizeof a->host, a->port, sizeof a->port))
+    return false;
+  for (char *c = a->host; *c; c++)
+    *c = (char)tolower((unsigned char)*c);
+  return snprintf(a->name, sizeof a->name, "[%s]:%s", a->host, a->port) < (int)sizeof a->name;
+}
+
+static int connect_tcp(const struct address *to)
+{
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
-  if (!near_split(text, host, sizeof host, port, sizeof port))
-    return say(text, "no HOST[:PORT], ssh://HOST, unix:PATH or exec:COMMAND", "");
-  int err = getaddrinfo(host, port, &hints, &list);
+  int err = getaddrinfo(to->host, to->port, &hints, &list);
   if (err) {
-    log_line("unknown host %s: %s", host, err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
+    log_line("unknown host %s: %s", to->host, err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
     return -1;
   }
   int fd = -ENOENT;
@@ -80,12 +99,24 @@ static int connect_tcp(const char *text)
     fd = connect_one(a->ai_family, a->ai_addr, a->ai_addrlen);
   freeaddrinfo(list);
   if (fd < 0) {
-    log_line("cannot connect to %s:%s: %s%s", host, port, strerror(-fd),
+    log_line("cannot connect to %s:%s: %s%s", to->host, to->port, strerror(-fd),
              fd == -ECONNREFUSED ? "; is nexecd running there?" : "");
     return -1;
   }
   near_socket(fd);
   return fd;
+}
+
+static int open_tcp(struct transport *t, const uint8_t *request, size_t n, bool *asked)
+{
+  struct address a;
+  if (!split_address(t->where, &a))
+    return say(t->where, "no [USER@]HOST[:PORT], ssh://HOST, unix:PATH or exec:COMMAND", "");
+  int fd = connect_tcp(&a);
+  struct client c = {t->where, a.name, a.user[0] ? a.user : 0, t->secret_file};
+  int stream = fd < 0 ? -1 : client_login(&c, fd, request, n, asked);
+  t->link = fd < 0 ? -1 : move_above(fd, 10);
+  return stream;
 }
 
 /* Whoever serves there has to be the caller, or root. */
@@ -107,17 +138,18 @@ static int connect_unix(const char *where, const char *path)
   return fd;
 }
 
-/* What both sides know: over a unix socket, who the other is. */
-static int greet(const struct transport *t, int sock, bool unix_socket)
+static int open_unix(const struct transport *t)
 {
-  static struct secret s;
-  char why[256];
-  const char *path = t->secret_file ? t->secret_file : secret_path();
-  if (!unix_socket && !path)
-    return say(t->where, "no secret", "HOME is not set; use --secret-file");
-  if (!unix_socket && !secret_read(path, false, &s))
+  uint8_t proof[PROOF];
+  char why[256] = "";
+  int fd = connect_unix(t->where, t->where + 5);
+  int err = fd < 0 ? 0 : client_login_unix(&(struct client){.where = t->where}, fd);
+  if (fd < 0)
     return -1;
-  return handshake_client(sock, &s, why) ? say(t->where, why, "") : 0;
+  if (!err && !verdict_read(fd, proof, why))
+    return fd;
+  close(fd);
+  return say(t->where, err ? strerror(-err) : why, "");
 }
 
 /* ---- commands ---- */
@@ -233,7 +265,7 @@ static int open_ssh(const struct transport *t, const char *rest)
 
 /* ---- */
 
-static int open_it(const struct transport *t)
+static int open_it(struct transport *t, const uint8_t *request, size_t n, bool *asked)
 {
   const char *w = t->where;
   if (t->shell)
@@ -242,22 +274,19 @@ static int open_it(const struct transport *t)
     return open_ssh(t, w + 6);
   if (!strncmp(w, "exec:", 5))
     return open_exec(t, w + 5);
-  bool unix_socket = !strncmp(w, "unix:", 5);
-  int fd = unix_socket ? connect_unix(w, w + 5) : connect_tcp(w);
-  if (fd >= 0 && greet(t, fd, unix_socket)) {
-    close(fd);
-    return -1;
-  }
-  return fd;
+  return strncmp(w, "unix:", 5) ? open_tcp(t, request, n, asked) : open_unix(t);
 }
 
-int transport_open(const struct transport *t, const uint8_t *request, size_t n)
+int transport_open(struct transport *t, const uint8_t *request, size_t n)
 {
   char why[256];
-  int fd = open_it(t);
+  uint8_t proof[PROOF];
+  bool asked = false;
+  t->link = -1;
+  int fd = open_it(t, request, n, &asked);
   if (fd < 0)
     return -1;
-  int verdict = request_send(fd, request, n, why);
+  int verdict = asked ? verdict_read(fd, proof, why) : request_send(fd, request, n, why);
   if (!verdict)
     return move_above(fd, 10);
   say(t->where, why, "");

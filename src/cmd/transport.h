@@ -1,8 +1,8 @@
 /*
  * The byte stream to the other machine, by whatever leads there.
  *
- *   HOST[:PORT]               nexecd there, over TCP; both know a secret
- *   unix:PATH                 nexecd there, on a unix socket; it knows who we are
+ *   [USER@]HOST[:PORT]        nexecd there, over TCP with TLS (login/login.h)
+ *   unix:PATH                 nexecd here, on a unix socket; it knows who we are
  *   ssh://[USER@]HOST[:PORT]  OpenSSH's client
  *   exec:COMMAND              COMMAND's standard input and output (by /bin/sh)
  *
@@ -20,10 +20,11 @@ struct transport {
   const char *shell;       /* of -e, or 0 */
   const char *secret_file; /* or 0: the usual place */
   bool reverse;            /* fslave is wanted there, not fmaster */
+  int link;                /* set by transport_open(): the TCP connection below the stream, or -1 */
 };
 
 /* Opens it, and has the other side do what is asked (request.h). A descriptor above 9, close-on-exec. What fails has
    been said: -1, or with a verdict of the other side its number, negative. */
-int transport_open(const struct transport *t, const uint8_t *request, size_t n);
+int transport_open(struct transport *t, const uint8_t *request, size_t n);
 
 #endif

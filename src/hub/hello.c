@@ -229,11 +229,11 @@ static int read_hello(struct hub *h, struct greeting *g, uint64_t deadline)
  * When the greeting came, and how long ago it was sent then: TCP knows both. On any other stream it may have lain
  * there for as long as it took us to start.
  */
-static int64_t clock_doubt(int in, int64_t *read_at)
+static int64_t clock_doubt(int link, int64_t *read_at)
 {
   struct tcp_info info;
   socklen_t n = sizeof info;
-  if (getsockopt(in, IPPROTO_TCP, TCP_INFO, &info, &n) || !info.tcpi_rtt)
+  if (getsockopt(link, IPPROTO_TCP, TCP_INFO, &info, &n) || !info.tcpi_rtt)
     return CLOCK_GUESS;
   *read_at -= (int64_t)info.tcpi_last_data_recv * 1000000 + (int64_t)info.tcpi_rtt * 500;
   return (int64_t)info.tcpi_rtt * 500 + CLOCK_GRAIN;
@@ -242,7 +242,8 @@ static int64_t clock_doubt(int in, int64_t *read_at)
 /* The slave read its clock when it sent its greeting, as far as anybody knows; less than the doubt is no difference. */
 static void set_clock(struct hub *h, int64_t slave)
 {
-  int64_t read_at = wall_ns(), doubt = clock_doubt(h->in, &read_at), offset = slave - read_at;
+  int64_t read_at = wall_ns(), doubt = clock_doubt(h->o.link >= 0 ? h->o.link : h->in, &read_at),
+          offset = slave - read_at;
   if (slave && (offset > doubt || offset < -doubt)) {
     h->s->facts.clock_offset = offset;
     h->s->flags |= SF_TIME;
