@@ -61,6 +61,7 @@ struct proc {
   char *cwd_path;        /* 4096 bytes; the local one's name is kept there, too */
   uint32_t cwd_gen;      /* value of gens[GEN_NAMES] at which cwd_path was true */
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it, see nofile_now() */
+  struct limit space[SPACES];  /* limits of memory as the program sees them, see space.c */
   struct lock { uint32_t word; } lock; /* guards cwd, cwd_path */
   struct sigtab *sig;    /* signal.c: the program's dispositions */
   struct handle root;    /* ROOT_REMOTE: the root directory, AFD_ROOT its placeholder ... */
@@ -146,6 +147,7 @@ struct call {
 /* A handler returns the program's result: 0 or more, or -errno. */
 typedef long handler_fn(struct call *c);
 handler_fn a_local; /* the call as it is, for those that cannot sleep */
+handler_fn a_range; /* the same for a range of the memory, of which the agent has none to the program */
 extern handler_fn *const handlers[SYSCALL_MAX];
 /* A call of the agent's own, made as the program would make it: through the virtual file table. */
 long as_program(struct thread *t, int nr, unsigned long a, unsigned long b, unsigned long c);
@@ -242,6 +244,11 @@ static inline int afd(const struct proc *p, enum agent_fd which)
 uint64_t signals_caught(struct sigtab *s);
 /* ident.c: what other processes of the session changed of this one's limit of open files, into struct proc; its soft limit. */
 uint64_t nofile_now(struct proc *p);
+/* space.c: bytes that the agent maps (to be told before) or, less than 0, has unmapped. SPACE_DATA: private and writable. */
+void space_add(enum space which, int64_t bytes);
+void space_born(struct proc *p);
+void space_tell(const struct proc *p, struct proc_entry *e);
+void space_now(struct proc *p); /* what other processes of the session changed, into struct proc */
 /* True for numbers that the program must not see or touch. */
 bool fd_hidden(const struct proc *p, int fd);
 

@@ -430,6 +430,7 @@ void call_publish(struct proc *p)
   __atomic_store_n(&e->pid, (uint32_t)p->pid, __ATOMIC_RELAXED);
   __atomic_store_n(&e->nofile_cur, p->rlim_cur, __ATOMIC_RELAXED);
   __atomic_store_n(&e->nofile_max, p->rlim_max, __ATOMIC_RELAXED);
+  space_tell(p, e);
   e->afd_base = p->afd_base;
   e->no_new_privs = self()->no_new_privs;
   e->cwd = p->cwd.v;

@@ -276,6 +276,8 @@ static long carry_write(struct call *c, struct exec_plan *plan, const char *exec
     return -ENOMEM;
   k->magic = SESSION_MAGIC, k->kind = CARRY_EXEC, k->afd_base = p->afd_base, k->ctx = p->ctx;
   k->umask = p->umask, k->rlim_cur = nofile_now(p), k->rlim_max = p->rlim_max, k->sigmask = c->t->sigmask;
+  space_now(p);
+  memcpy(k->space, p->space, sizeof k->space);
   k->nfilters = filters_count(c->t->filters);
   k->no_new_privs = c->t->no_new_privs;
   k->prog_fd = afd(p, AFD_SPARE), k->interp_fd = plan->interp_fd >= 0 ? afd(p, AFD_SPARE) + 1 : -1;

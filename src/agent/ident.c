@@ -127,9 +127,6 @@ long a_ptrace(struct call *c)
 /* ---- limits: the number of open files leaves the agent's descriptors out ---- */
 #define RLIMIT_NOFILE_K 7
 #define AFD_HIGHEST 16384
-struct rlimit_k {
-  uint64_t cur, max;
-};
 
 /* Numbers that are the agent's but not in use are taken all the same, or the kernel would hand them out. */
 void afd_fill(const struct proc *p)
@@ -195,25 +192,25 @@ uint64_t nofile_now(struct proc *p)
   return p->rlim_cur;
 }
 
-static void nofile_tell(struct proc_entry *e, const struct rlimit_k *new)
+static void nofile_tell(struct proc_entry *e, const struct limit *new)
 {
   __atomic_store_n(&e->nofile_max, new->max, __ATOMIC_RELAXED);
   __atomic_store_n(&e->nofile_cur, new->cur, __ATOMIC_RELAXED);
 }
 
-static long nofile_check(const struct rlimit_k *new, uint64_t max)
+static long nofile_check(const struct limit *new, uint64_t max)
 {
   return new->cur > new->max ? -EINVAL : new->max > max ? -EPERM : 0;
 }
 
-static long nofile_set(struct proc *p, const struct rlimit_k *new)
+static long nofile_set(struct proc *p, const struct limit *new)
 {
   long r = nofile_check(new, p->rlim_max);
   if (r)
     return r;
-  struct rlimit_k real;
+  struct limit real;
   sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, 0, &real);
-  struct rlimit_k open = {real.max, real.max};
+  struct limit open = {real.max, real.max};
   sys4(SYS_prlimit64, 0, RLIMIT_NOFILE_K, &open, 0);
   afd_move(p, (int)afd_place(p, new->cur, real.max));
   uint64_t least = (uint64_t)p->afd_base + AFD_COUNT;
@@ -255,16 +252,16 @@ struct proc_entry *proc_of_pid(int pid)
 }
 
 /* Of another process. The kernel has to be asked whether we may; the agent there needs room above its numbers. */
-static long nofile_other(int pid, const struct rlimit_k *new, struct rlimit_k *old)
+static long nofile_other(int pid, const struct limit *new, struct limit *old)
 {
-  struct rlimit_k real;
+  struct limit real;
   struct proc_entry *e = proc_of_pid(pid);
   long r = sys4(SYS_prlimit64, pid, RLIMIT_NOFILE_K, 0, &real);
   if (r)
     return r;
   if (!e)
     return new ? sys4(SYS_prlimit64, pid, RLIMIT_NOFILE_K, new, old) : (*old = real, 0);
-  *old = (struct rlimit_k){e->nofile_cur, e->nofile_max};
+  *old = (struct limit){e->nofile_cur, e->nofile_max};
   if (!new)
     return 0;
   r = nofile_check(new, e->nofile_max);
@@ -278,11 +275,11 @@ static long nofile_other(int pid, const struct rlimit_k *new, struct rlimit_k *o
   return r;
 }
 
-static long nofile_own(struct proc *p, const struct rlimit_k *new, struct rlimit_k *old)
+static long nofile_own(struct proc *p, const struct limit *new, struct limit *old)
 {
   lock(&p->lock);
   nofile_now(p);
-  *old = (struct rlimit_k){p->rlim_cur, p->rlim_max};
+  *old = (struct limit){p->rlim_cur, p->rlim_max};
   long r = new ? nofile_set(p, new) : 0;
   unlock(&p->lock);
   return r;
@@ -292,7 +289,8 @@ long a_rlimit(struct call *c)
 {
   bool both = c->nr == SYS_prlimit64;
   unsigned long pid = both ? c->a[0] : 0, which = c->a[both], in = 0, out = 0;
-  if (which != RLIMIT_NOFILE_K)
+  int space = space_of(which);
+  if (which != RLIMIT_NOFILE_K && space == SPACES)
     return a_local(c);
   if (both)
     in = c->a[2], out = c->a[3];
@@ -300,11 +298,14 @@ long a_rlimit(struct call *c)
     in = c->a[1];
   else
     out = c->a[1];
-  struct rlimit_k old, new;
+  struct limit old, new;
   if (in && copy_in(&new, (void *)in, sizeof new))
     return -EFAULT;
+  const struct limit *set = in ? &new : 0;
   bool own = !pid || (int)pid == c->p->pid;
-  long r = own ? nofile_own(c->p, in ? &new : 0, &old) : nofile_other((int)pid, in ? &new : 0, &old);
+  long r = space != SPACES ? (own ? space_own(c->p, space, set, &old) : space_other((int)pid, space, set, &old))
+           : own           ? nofile_own(c->p, set, &old)
+                           : nofile_other((int)pid, set, &old);
   return r ? r : out && copy_out((void *)out, &old, sizeof old) ? -EFAULT : 0;
 }
 

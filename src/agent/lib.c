@@ -195,9 +195,8 @@ static unsigned long arena_take(size_t bytes)
 }
 
 /* Past what is still in use there from the round before; anywhere, if there is too much of that. */
-long arena_map(size_t bytes, long prot, long flags, int fd, unsigned long off)
+static long arena_place(size_t bytes, long prot, long flags, int fd, unsigned long off)
 {
-  bytes = (bytes + 4095) & ~4095ul;
   for (int tries = 0; tries < 64; tries++) {
     unsigned long at = arena_take(bytes);
     long p = at ? sys6(SYS_mmap, (long)at, (long)bytes, prot, flags | MAP_FIXED_NOREPLACE, fd, (long)off) : -EEXIST;
@@ -207,11 +206,31 @@ long arena_map(size_t bytes, long prot, long flags, int fd, unsigned long off)
   return sys6(SYS_mmap, 0, (long)bytes, prot, flags, fd, (long)off);
 }
 
+static void count_pages(long bytes, bool data)
+{
+  space_add(SPACE_ALL, bytes);
+  if (data)
+    space_add(SPACE_DATA, bytes);
+}
+
+long arena_map(size_t bytes, long prot, long flags, int fd, unsigned long off)
+{
+  bool data = (prot & PROT_WRITE) && (flags & MAP_PRIVATE);
+  bytes = (bytes + 4095) & ~4095ul;
+  count_pages((long)bytes, data);
+  long p = arena_place(bytes, prot, flags, fd, off);
+  if (p < 0 && p > -4096)
+    count_pages(-(long)bytes, data);
+  return p;
+}
+
 /* The last one taken is the first one used again. */
 static void arena_unmap(void *p, size_t bytes)
 {
-  unsigned long end = (unsigned long)p + ((bytes + 4095) & ~4095ul);
+  bytes = (bytes + 4095) & ~4095ul;
+  unsigned long end = (unsigned long)p + bytes;
   sys2(SYS_munmap, p, bytes);
+  count_pages(-(long)bytes, true);
   __atomic_compare_exchange_n(&arena_at, &end, (unsigned long)p, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 

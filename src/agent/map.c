@@ -11,6 +11,7 @@
 #include "agent/light.h"
 
 #define PAGE 4096ul
+#define TASK_END ((1ul << 47) - PAGE)
 #define MAP_KIND 15
 #define AF_UNIX 1
 #define SOCK_SEQPACKET 5
@@ -341,15 +342,33 @@ long a_mmap(struct call *c)
   return r;
 }
 
-long a_munmap(struct call *c)
+static long unmap(struct call *c)
 {
-  if (agent_memory(c->a[0], page_up(c->a[1])))
-    return -EINVAL;
-  text_unmapped(c->a[0], page_up(c->a[1]));
+  text_unmapped(c->a[0], c->a[1]);
   long r = pass(c);
   if (r == 0)
     range_gone(c->a[0], c->a[1]);
   return r;
+}
+
+/* What lies around the agent's pages: there was nothing else, to the program. */
+static long unmap_around(struct call *c, uint64_t end)
+{
+  long r = 0;
+  for (uint64_t at = c->a[0]; !r && at < end; at = agent_behind(at + c->a[1], end)) {
+    c->a[0] = at;
+    c->a[1] = agent_free(at, end - at);
+    r = c->a[1] ? unmap(c) : 0;
+  }
+  return r;
+}
+
+long a_munmap(struct call *c)
+{
+  uint64_t len = page_up(c->a[1]), end = c->a[0] + len;
+  if (c->a[0] % PAGE || !len || end < c->a[0] || end > TASK_END || !agent_memory(c->a[0], len))
+    return unmap(c);
+  return unmap_around(c, end);
 }
 
 /* Which file the range shows, if it is one of the list. */
@@ -392,7 +411,7 @@ long a_mremap(struct call *c)
 
 long a_msync(struct call *c)
 {
-  long r = pass(c);
+  long r = a_range(c);
   if (r < 0 || !__atomic_load_n(&list, __ATOMIC_ACQUIRE))
     return r;
   c->where = N_WAITED;

@@ -37,19 +37,32 @@ unsigned long agent_free(unsigned long addr, unsigned long len)
 unsigned long agent_behind(unsigned long addr, unsigned long end)
 {
   while (addr < end && agent_memory(addr, PAGE))
-    addr += PAGE;
-  return addr;
+    addr = addr >= ARENA_BEGIN && addr < (unsigned long)agent_end ? (unsigned long)agent_end : addr + PAGE;
+  return addr < end ? addr : end;
+}
+
+/* The agent's own pages are a hole to the program: what lies before it is served, and then the hole is what is said. */
+static long to_the_hole(struct call *c)
+{
+  unsigned long len = (c->a[1] + PAGE - 1) & ~(PAGE - 1);
+  if (c->a[0] % PAGE || !len || !agent_memory(c->a[0], len))
+    return a_local(c);
+  c->a[1] = agent_free(c->a[0], len);
+  long r = c->a[1] ? a_local(c) : 0;
+  return r ? r : -ENOMEM;
+}
+
+long a_range(struct call *c)
+{
+  return to_the_hole(c);
 }
 
 /* Text that becomes writable belongs to a program that makes its own: no more rewriting there. */
 long a_mprotect(struct call *c)
 {
-  unsigned long addr = c->a[0], len = c->a[1];
-  if (len && agent_memory(addr, len))
-    return -EACCES;
   if (c->a[2] & PROT_WRITE)
-    text_unmapped(addr, len);
-  return a_local(c);
+    text_unmapped(c->a[0], c->a[1]);
+  return to_the_hole(c);
 }
 
 /* ---- mlockall ---- */

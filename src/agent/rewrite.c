@@ -135,10 +135,22 @@ static bool near(unsigned long a, unsigned long b)
 }
 
 /* A copy of the agent's own file, so that the kernel's list of mappings shows whose it is (view.c). */
-static long area_map(unsigned long at)
+static long area_try(unsigned long at)
 {
   return sys6(SYS_mmap, (long)at, AREA_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
               MAP_PRIVATE | (at ? MAP_FIXED_NOREPLACE : 0), afd(self()->proc, AFD_AGENT), 0);
+}
+
+static long area_map(unsigned long at)
+{
+  space_add(SPACE_ALL, AREA_SIZE);
+  space_add(SPACE_DATA, AREA_SIZE);
+  long p = area_try(at);
+  if (p < 0 && p > -4096) {
+    space_add(SPACE_ALL, -(long)AREA_SIZE);
+    space_add(SPACE_DATA, -(long)AREA_SIZE);
+  }
+  return p;
 }
 
 /* Below the text, where neither its bss nor a heap will want to grow; else above. */

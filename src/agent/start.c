@@ -130,6 +130,7 @@ static struct proc *proc_first(const struct carry *k)
   p.cwd_path = cwd_path;
   p.exe = exe;
   p.rlim_cur = k->rlim_cur, p.rlim_max = k->rlim_max;
+  memset(p.space, 0xff, sizeof p.space); /* unlimited, until space_start() knows */
   memcpy(exe, k->exe, sizeof exe);
   return &p;
 }
@@ -147,6 +148,7 @@ static void process_start(struct start *s)
   Elf64_auxv_t *vdso = aux(s, AT_SYSINFO_EHDR);
   time_start(vdso ? vdso->a_un.a_val : 0);
   t->sigmask = s->carry->sigmask;
+  space_start(p, s->carry);
   creds_start(p, s->carry);
   route_start(p, s->carry);
 }
@@ -303,6 +305,7 @@ void agent_start(unsigned long *sp)
   static struct start s;
   stack_read(&s, sp);
   int base = afd_base_find(&s);
+  space_image();
   session_map(base + AFD_SESSION);
   s.carry = carry_read(base + AFD_CARRY);
   process_start(&s);

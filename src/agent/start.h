@@ -21,7 +21,7 @@ long clone_raw(long nr, long a, long b, long c, long d, long e, struct thread *c
 void thread_exit_raw(int code, uint32_t *flag) __attribute__((noreturn));
 void gadget(void);
 void fp_control(uint32_t mxcsr, uint16_t fcw);
-extern char agent_text_begin[], agent_text_end[], agent_end[], gadget_end[];
+extern char agent_text_begin[], agent_text_end[], agent_data[], agent_end[], gadget_end[];
 extern char exit_begin[], exit_end[], trap_exit_begin[], trap_exit_end[], sigret_begin[], sigret_end[];
 extern char cp_begin[], cp_syscall[], cp_end[], cp_cancel[], uaccess_begin[], uaccess_end[], uaccess_fault[];
 
@@ -74,6 +74,15 @@ void filters_receive(struct thread *t, int fd, uint32_t n);
 bool capable(unsigned cap);                           /* to the kernel here */
 void afd_fill(const struct proc *p);                  /* no number of the agent's is left for the kernel to hand out */
 void afd_yield(const struct proc *p, int from);       /* those from enum agent_fd `from' on are, until afd_fill() */
+
+/* space.c: limits of memory */
+#define RLIMIT_DATA_K 2
+#define RLIMIT_AS_K 9
+int space_of(unsigned long limit);                    /* enum space; SPACES if it is none of these */
+void space_image(void);                               /* counts the agent's own file */
+void space_start(struct proc *p, const struct carry *k);
+long space_own(struct proc *p, int which, const struct limit *new, struct limit *old);
+long space_other(int pid, int which, const struct limit *new, struct limit *old);
 
 bool in_session(int pid);
 struct proc_entry *proc_of_pid(int pid);              /* of a process of the session, or 0 */

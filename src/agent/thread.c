@@ -50,6 +50,8 @@ static struct thread *area_new(void)
   struct thread *t = pages_new(AREA);
   if (!t && !(t = area_last()))
     return 0;
+  if (sys3(SYS_mprotect, (long)t + SLOT_AT, SESSION_SLOT_SIZE, PROT_NONE) == 0)
+    space_add(SPACE_DATA, -(long)SESSION_SLOT_SIZE);
   t->next = __atomic_load_n(&all_threads, __ATOMIC_RELAXED);
   while (!__atomic_compare_exchange_n(&all_threads, &t->next, t, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
     ;
@@ -118,6 +120,7 @@ struct proc *proc_copy(struct proc *p)
   if (!n)
     return 0;
   nofile_now(p);
+  space_now(p);
   *n = *p;
   n->lock.word = 0;
   n->refs = 1;
@@ -182,9 +185,11 @@ static void forked(struct thread *t)
   p->refs = 1;
   p->lender = 0;
   nofile_now(p);
+  space_now(p);
   p->ctx = __atomic_fetch_add(&session->next_ctx, 1, __ATOMIC_RELAXED);
   call_forked(t);
   call_bind(p);
+  space_born(p);
   creds_born(p);
   count(N_PROCESSES);
 }

@@ -284,20 +284,41 @@ static void put_padded(struct view *v, const char *s, size_t width)
     put(v, " ");
 }
 
-static void limits_line(struct view *v, const char *line)
+static void put_limit(struct view *v, const char *name, const struct limit *l, const char *unit)
 {
   char number[24];
-  uint64_t cur = v->entry ? v->entry->nofile_cur : nofile_now(v->c->p), max = v->c->p->rlim_max;
-  if (!starts(line, "Max open files") || (v->pid && !v->entry)) {
+  put_padded(v, name, 26);
+  for (int i = 0; i < 2; i++) {
+    uint64_t n = i ? l->max : l->cur;
+    fmt(number, sizeof number, "%lu", (unsigned long)n);
+    put_padded(v, n == ~0ul ? "unlimited" : number, 21);
+  }
+  put_padded(v, unit, 10);
+  put(v, "\n");
+}
+
+/* As the program has them. */
+static void limits_line(struct view *v, const char *line)
+{
+  struct proc *p = v->c->p;
+  struct limit files;
+  if (v->pid && !v->entry) {
     put_line(v, line);
     return;
   }
-  put_padded(v, "Max open files", 26);
-  fmt(number, sizeof number, "%lu", (unsigned long)cur);
-  put_padded(v, number, 21);
-  fmt(number, sizeof number, "%lu", (unsigned long)(v->entry ? v->entry->nofile_max : max));
-  put_padded(v, number, 21);
-  put_line(v, "files     ");
+  nofile_now(p);
+  space_now(p);
+  const struct limit *space = v->entry ? v->entry->space : p->space;
+  files =
+      v->entry ? (struct limit){v->entry->nofile_cur, v->entry->nofile_max} : (struct limit){p->rlim_cur, p->rlim_max};
+  if (starts(line, "Max open files"))
+    put_limit(v, "Max open files", &files, "files");
+  else if (starts(line, "Max data size"))
+    put_limit(v, "Max data size", &space[SPACE_DATA], "bytes");
+  else if (starts(line, "Max address space"))
+    put_limit(v, "Max address space", &space[SPACE_ALL], "bytes");
+  else
+    put_line(v, line);
 }
 
 /* ---- fdinfo ---- */

@@ -167,10 +167,16 @@ static inline uint32_t file_gen(uint64_t dev, uint64_t ino)
  * and then nothing is known of the earlier.
  */
 #define SESSION_PROCS 8192
+enum space { SPACE_ALL /* RLIMIT_AS */, SPACE_DATA /* RLIMIT_DATA */, SPACES };
+struct limit {
+  uint64_t cur, max;
+};
 struct proc_entry {
   uint32_t ctx, pid;
   uint64_t locks; /* of which files it may hold POSIX record locks: bit file_gen() modulo 64 */
   uint64_t nofile_cur, nofile_max; /* RLIMIT_NOFILE as the program sees it; others of the session may change it */
+  struct limit space[SPACES]; /* limits of memory as the program sees them: without ... */
+  uint64_t agents[SPACES];    /* ... what its agent has mapped */
   int32_t afd_base;       /* its agent's descriptors begin there */
   uint32_t no_new_privs;  /* as the program set it */
   uint32_t cwd;           /* handle of its working directory, H_NONE: a local one */
@@ -259,6 +265,7 @@ struct carry {
   uint32_t nfilters;     /* the program's own system call filters, that many messages more */
   uint32_t no_new_privs; /* set by the program, or before it was started */
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
+  struct limit space[SPACES];  /* of memory, after an exec; at the first start the kernel's */
   uint64_t sigmask;      /* the program's mask */
   uint32_t nunlock;      /* files of which the exec closes a descriptor: POSIX record locks on them are gone */
   struct {
