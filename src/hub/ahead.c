@@ -820,10 +820,7 @@ static void failed(struct hub *h, struct call *c, int err)
 
 int ahead_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
 {
-  uint32_t i = f->tag - AHEAD_TAG;
-  if (i >= A.used || !A.calls[i].active)
-    return -EPROTO;
-  struct call *c = &A.calls[i];
+  struct call *c = &A.calls[f->tag - AHEAD_TAG];
   if (f->result < 0 || f->flags & FF_REDIRECT)
     failed(h, c, f->flags & FF_REDIRECT ? -EXDEV : (int)f->result);
   else

@@ -17,6 +17,7 @@
 #include "proto/codec.h"
 #include "proto/pack.h"
 #include "proto/table.h"
+#include "syslink/ledger.h"
 
 /* Wire numbers of the rows, OP_openat and so on. */
 enum wire_row {
@@ -155,6 +156,7 @@ struct hub {
   struct packer *packer; /* may be 0 */
   bool packs;            /* the slave takes packed frames */
   uint64_t seq, peer_seq, peer_ack, acked /* what we told last */;
+  struct ledger asked; /* calls that the slave has not answered, by tag */
   uint8_t *inbuf;
   uint32_t in_have;
 
@@ -214,6 +216,8 @@ int hub_watch(struct hub *h, int fd, uint32_t events, enum source src, uint32_t 
 /* ---- stream.c ---- */
 /* Queues a frame; len, seq and ack are filled in here. Gives its seq. A session without slave drops it. */
 uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int n);
+/* A call of that tag has no reply yet. */
+bool hub_asks(struct hub *h, uint32_t tag);
 /* A posted call of the hub's own. */
 uint64_t hub_post(struct hub *h, uint16_t op, uint32_t ctx, const struct wbuf *w, const uint8_t *body);
 void hub_flush(struct hub *h);

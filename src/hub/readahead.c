@@ -211,11 +211,11 @@ static void ask_promise(struct hub *h, const struct file *f)
   uint8_t body[8];
   struct wbuf w = {body, body + sizeof body, false};
   struct readahead *ra = f->ahead;
-  if (ra->asking)
+  struct frame q = {.type = F_CALL, .op = OP_fstat, .tag = READAHEAD_TAG + BLOCKS + HANDLE_INDEX(f->handle)};
+  if (ra->asking || hub_asks(h, q.tag)) /* the same, or an earlier file of that index */
     return;
   put_u64(&w, f->handle);
   struct iovec part = {body, sizeof body};
-  struct frame q = {.type = F_CALL, .op = OP_fstat, .tag = READAHEAD_TAG + BLOCKS + HANDLE_INDEX(f->handle)};
   ra->asking = true;
   A.questions++;
   ra->asked_seq = hub_send(h, q, &part, 1);

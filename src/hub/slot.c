@@ -222,8 +222,6 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   if (f->tag >= SESSION_SLOTS)
     return store_reply(h, f, body, n) ? 0 : -EPROTO;
   struct pending *c = &h->calls[f->tag];
-  if (!c->active)
-    return -EPROTO;
   if (c->op == OP_openat)
     file_opened(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result, body, n);
   if (c->op == W_NCONNECT)

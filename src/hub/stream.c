@@ -19,6 +19,40 @@
 #define READS_MAX 8  /* a turn, so that programs are heard too */
 #define ACK_EVERY 64 /* frames taken without anything to send: say so */
 
+#define ASKED_MAX (1u << 17)       /* all tags that can be in use at once: slots, files, blocks, fills */
+#define ASKED_ROOM (2 * ASKED_MAX) /* of which pages are touched as they are used */
+
+/* Every call gets one reply: its tag is taken until then. */
+static int ask(struct hub *h, const struct frame *f)
+{
+  struct ledger_entry *c;
+  if (!h->asked.at) {
+    struct ledger_entry *at = calloc(ASKED_ROOM, sizeof *at);
+    if (!at)
+      return -ENOMEM;
+    sl_ledger_init(&h->asked, at, ASKED_ROOM, ASKED_MAX);
+  }
+  int err = sl_ledger_add(&h->asked, f->tag, &c);
+  if (!err)
+    c->cmd = f->op;
+  return err;
+}
+
+bool hub_asks(struct hub *h, uint32_t tag)
+{
+  return h->asked.at && sl_ledger_find(&h->asked, tag);
+}
+
+/* The reply to a call of ours, and no other. */
+static bool asked(struct hub *h, const struct frame *f)
+{
+  struct ledger_entry *c = h->asked.at ? sl_ledger_find(&h->asked, f->tag) : 0;
+  if (!c || c->cmd != f->op)
+    return false;
+  sl_ledger_drop(&h->asked, c);
+  return true;
+}
+
 uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int n)
 {
   if (h->out < 0 || h->lost)
@@ -26,9 +60,10 @@ uint64_t hub_send(struct hub *h, struct frame f, const struct iovec *parts, int 
   size_t len = sizeof f;
   for (int i = 0; i < n; i++)
     len += parts[i].iov_len;
-  uint8_t *at = queue_add(&h->queue, len);
+  int err = f.type == F_CALL ? ask(h, &f) : 0;
+  uint8_t *at = err ? 0 : queue_add(&h->queue, len);
   if (!at) {
-    hub_abort(h, false, "out of memory");
+    hub_abort(h, false, "%s", err && err != -ENOMEM ? "two calls of one number" : "out of memory");
     return h->seq;
   }
   f.len = (uint32_t)len;
@@ -188,7 +223,7 @@ static int dispatch(struct hub *h, const struct frame *f, const uint8_t *body, u
     return 0;
   switch (f->type) {
   case F_REPLY:
-    return reply_take(h, f, body, n);
+    return asked(h, f) ? reply_take(h, f, body, n) : -EPROTO;
   case F_ACK:
     return n ? -EPROTO : 0;
   case F_LATE:

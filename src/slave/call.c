@@ -621,8 +621,10 @@ bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worke
   c.out = (struct wbuf){c.reply, c.reply + FRAME_MAX - sizeof *f, false};
   if (c.reply)
     run(&c, body, n);
-  else
+  else if (c.asked)
     out_send(&(struct frame){.type = F_REPLY, .op = f->op, .tag = f->tag, .ctx = f->ctx, .result = -ENOMEM}, "", 0, 0);
+  else
+    answer_post(&c, -ENOMEM);
   if (worker)
     free(c.reply);
   return true;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -16,10 +17,12 @@
 #include "base/link.h"
 #include "proto/pack.h"
 #include "slave/slave.h"
+#include "syslink/ledger.h"
 
 #define ACK_FRAMES 32
 #define ACK_BYTES (64u << 10)
 #define PAIRS_MAX 512
+#define OWED_MAX 16384 /* replies; more than there can be workers */
 
 static struct {
   pthread_mutex_t lock;
@@ -36,6 +39,32 @@ static struct {
   struct link link;
   struct packer *packer; /* 0: the master takes no packed frames */
 } O = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct {
+  pthread_mutex_t lock;
+  struct ledger calls;
+  struct ledger_entry room[2 * OWED_MAX];
+} owed = {.lock = PTHREAD_MUTEX_INITIALIZER, .calls = {.at = owed.room, .room = 2 * OWED_MAX, .limit = OWED_MAX}};
+
+bool out_owe(uint32_t tag)
+{
+  struct ledger_entry *e;
+  pthread_mutex_lock(&owed.lock);
+  bool new = !sl_ledger_add(&owed.calls, tag, &e);
+  pthread_mutex_unlock(&owed.lock);
+  return new;
+}
+
+/* From here on its number may be used again. */
+static bool pay(uint32_t tag)
+{
+  pthread_mutex_lock(&owed.lock);
+  struct ledger_entry *e = sl_ledger_find(&owed.calls, tag);
+  if (e)
+    sl_ledger_drop(&owed.calls, e);
+  pthread_mutex_unlock(&owed.lock);
+  return e;
+}
 
 void out_start(int fd, int wake_fd)
 {
@@ -243,6 +272,8 @@ void out_invalid(void)
 
 bool out_send(struct frame *f, const void *body, uint32_t n, const struct promise *p)
 {
+  if (f->type == F_REPLY && !pay(f->tag))
+    abort(); /* a second reply to one call */
   pthread_mutex_lock(&O.lock);
   invalid_locked();
   unknown_locked();

@@ -84,7 +84,9 @@ static void take_hello(const struct frame *f, const uint8_t *body, uint32_t n)
 
 static void take_call(const struct frame *f, const uint8_t *body, uint32_t n)
 {
-  if (!call_run(f, body, n, false))
+  if (f->type == F_CALL && !out_owe(f->tag))
+    broken("call %u of the master has the number of another", f->op);
+  else if (!call_run(f, body, n, false))
     broken("malformed call %u from the master", f->op);
 }
 

@@ -93,6 +93,8 @@ struct promise {
 /* Fills in length, seq and ack, and sends. If the promise was broken meanwhile, takes FF_CACHEABLE (and a file's
    FF_CONTENTS) out. False if the stream is lost: nothing more can be said. */
 bool out_send(struct frame *f, const void *body, uint32_t n, const struct promise *p);
+/* A call has come, and its one reply is owed. False: its number is in use, or nobody could owe so many. */
+bool out_owe(uint32_t tag);
 /* Before what is to be told is read ... */
 void out_names_begin(void);
 /* ... and when it has been: sends items of names.h; `last': with what has to be withdrawn of them right behind. */

@@ -15,7 +15,7 @@ void sl_ledger_init(struct ledger *l, struct ledger_entry *at, uint32_t room, ui
 /* Numbers that follow each other lie beside each other: users count, and few pages are touched. */
 static uint32_t home(const struct ledger *l, uint64_t id)
 {
-  return (uint32_t)(id ^ id >> 32) & (l->room - 1);
+  return (uint32_t)(id ^ id >> 17 ^ id >> 32) & (l->room - 1);
 }
 
 static struct ledger_entry *place(struct ledger *l, uint64_t id)

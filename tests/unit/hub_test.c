@@ -738,7 +738,7 @@ static void say_packed(unsigned n, uint64_t seq, uint32_t less)
   uint32_t at = 0;
   for (unsigned i = 0; i < n; i++, at += sizeof(struct frame)) {
     struct frame f = {
-        .len = sizeof f, .type = i ? F_ACK : F_REPLY, .tag = SLOT, .seq = i ? 0 : seq, .ack = 1, .result = -5};
+        .len = sizeof f, .type = i ? F_ACK : F_REPLY, .op = OP_openat, .tag = SLOT, .seq = i ? 0 : seq, .ack = 1, .result = -5};
     frame_put(frames + at, &f);
   }
   uint32_t len = pack(p, 1, frames, at - less, out);
@@ -761,6 +761,21 @@ static void takes_packed(void **state)
   end_in_order(0);
 }
 
+/* Each call has one reply: what comes after it ends the session. */
+static void replies_twice(void **state)
+{
+  (void)state;
+  start(0);
+  ask_open("/x", O_RDONLY, HANDLE(0));
+  hear_type(F_CALL);
+  for (int i = 0; i < 2; i++) {
+    make();
+    say(F_REPLY, OP_openat, SLOT, -5);
+  }
+  assert_int_equal(answered(SLOT), -5);
+  gone(255);
+}
+
 /* Every call that waits has been answered, and the session is over. */
 static void aborted_with_answers(void)
 {
@@ -781,13 +796,14 @@ static void wrong_numbers(void **state)
 {
   (void)state;
   const struct frame frames[] = {
-      {.type = F_REPLY, .tag = SLOT, .seq = 3, .ack = 1}, /* one is missing */
-      {.type = F_REPLY, .tag = SLOT, .seq = 1, .ack = 1}, /* again */
-      {.type = F_REPLY, .tag = SLOT, .seq = 0, .ack = 1},
-      {.type = F_REPLY, .tag = SLOT, .seq = 2, .ack = 99}, /* of what was never sent */
-      {.type = F_REPLY, .tag = SLOT + 1, .seq = 2, .ack = 1},
-      {.type = F_REPLY, .tag = SESSION_SLOTS, .seq = 2, .ack = 1},
-      {.type = F_REPLY, .tag = UINT32_MAX, .seq = 2, .ack = 1},
+      {.type = F_REPLY, .op = OP_openat, .tag = SLOT, .seq = 3, .ack = 1}, /* one is missing */
+      {.type = F_REPLY, .op = OP_openat, .tag = SLOT, .seq = 1, .ack = 1}, /* again */
+      {.type = F_REPLY, .op = OP_openat, .tag = SLOT, .seq = 0, .ack = 1},
+      {.type = F_REPLY, .op = OP_openat, .tag = SLOT, .seq = 2, .ack = 99}, /* of what was never sent */
+      {.type = F_REPLY, .op = OP_openat, .tag = SLOT + 1, .seq = 2, .ack = 1},
+      {.type = F_REPLY, .op = OP_openat, .tag = SESSION_SLOTS, .seq = 2, .ack = 1},
+      {.type = F_REPLY, .op = OP_openat, .tag = UINT32_MAX, .seq = 2, .ack = 1},
+      {.type = F_REPLY, .op = OP_read, .tag = SLOT, .seq = 2, .ack = 1}, /* of another call */
       {.type = F_ACK, .seq = 2, .ack = 1},
       {.type = F_ACK, .seq = 0, .ack = UINT64_MAX},
       {.type = F_ACK, .seq = 0, .ack = 1, .len = 39},
@@ -832,7 +848,7 @@ static void every_type_at_every_length(void **state)
       with_waiting_call();
       for (unsigned i = 0; i < n; i++)
         *T.w.at++ = random() % 2 ? 0xff : (uint8_t)random();
-      say((uint8_t)type, (uint16_t)random(), SLOT, type == F_SIGNAL ? SIGCONT : -5);
+      say((uint8_t)type, type == F_REPLY ? OP_openat : (uint16_t)random(), SLOT, type == F_SIGNAL ? SIGCONT : -5);
       shutdown(T.stream, SHUT_WR);
       answered(SLOT);
       gone(255);
@@ -1071,6 +1087,7 @@ int main(void)
       cmocka_unit_test(wrong_version),
       cmocka_unit_test(wrong_greetings),
       cmocka_unit_test(wrong_numbers),
+      cmocka_unit_test(replies_twice),
       cmocka_unit_test(takes_packed),
       cmocka_unit_test(packed_wrongly),
       cmocka_unit_test(every_type_at_every_length),

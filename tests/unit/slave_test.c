@@ -748,6 +748,18 @@ static void frame_lost(void **state)
   expect_failure();
 }
 
+/* Two calls of one number: whose would the reply be? */
+static void number_in_use(void **state)
+{
+  (void)state;
+  master_start(&m);
+  master_hello(&m, 0);
+  start_read(H_STDIN, 10);
+  m.tag--;
+  start_read(H_STDIN, 10);
+  expect_failure();
+}
+
 static void stream_lost(void **state)
 {
   (void)state;
@@ -934,6 +946,7 @@ int main(void)
       cmocka_unit_test(packed_wrongly),
       cmocka_unit_test(a_few_bytes_of_garbage),
       cmocka_unit_test(wrong_version),
+      cmocka_unit_test(number_in_use),
       cmocka_unit_test(frame_lost),
       cmocka_unit_test(stream_lost),
       cmocka_unit_test(last_words),
