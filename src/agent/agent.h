@@ -56,6 +56,8 @@ struct proc {
   uint32_t lights;       /* descriptors that only memory knows of, see light.c */
   int afd_base;          /* the agent's descriptors: afd_base + enum agent_fd */
   struct vft *vft;       /* vft.c */
+  bool files_shared;     /* some who are not threads of it have its descriptors, or a thread has others: nothing is sure */
+  int cwd_fd;            /* what stands for AFD_CWD where that is another process's, too; -1: itself */
   /* working directory. H_NONE: local, the kernel's own. Otherwise AFD_CWD holds the placeholder and cwd_path the path */
   struct handle cwd;
   char *cwd_path;        /* 4096 bytes; the local one's name is kept there, too */

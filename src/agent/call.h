@@ -87,6 +87,7 @@ long dir_path(int fd, struct handle h, char *buf);
 /* cwd.c: the slave's name now of what a handle leads to, into path (4096 bytes). 0 or -errno. */
 long handle_name(struct call *c, struct handle h, char *path);
 /* `cwd_path' as it is now, into buf (4096 bytes), and the handle that goes with it. */
+void cwd_own(struct proc *p); /* the descriptors are shared no more */
 struct handle cwd_get(struct proc *p, char *buf);
 
 /* open.c */

@@ -21,21 +21,53 @@ static uint32_t names_now(void)
   return __atomic_load_n(&session->gens[GEN_NAMES], __ATOMIC_ACQUIRE);
 }
 
+/* One of the agent's numbers that nobody uses, or the usual one. */
+static int number_free(const struct proc *p)
+{
+  struct stat_k st, idle;
+  sys2(__NR_fstat, afd(p, AFD_SESSION), &idle);
+  for (int fd = p->afd_base + AFD_SPARE + 2; fd < p->afd_base + AFD_COUNT; fd++)
+    if (sys2(__NR_fstat, fd, &st) == 0 && st.ino == idle.ino && st.dev == idle.dev)
+      return fd;
+  return afd(p, AFD_CWD);
+}
+
+static int cwd_number(const struct proc *p)
+{
+  return p->cwd_fd >= 0 ? p->cwd_fd : afd(p, AFD_CWD);
+}
+
+/* Keeps the directory open. Where others have the same descriptors, AFD_CWD may be what keeps theirs. */
+static void cwd_keep(struct proc *p, long keep)
+{
+  if (p->files_shared && p->cwd_fd < 0)
+    p->cwd_fd = number_free(p);
+  sys3(__NR_dup3, keep, cwd_number(p), 0);
+}
+
+void cwd_own(struct proc *p)
+{
+  if (p->cwd_fd >= 0 && p->cwd_fd != afd(p, AFD_CWD)) {
+    sys3(__NR_dup3, p->cwd_fd, afd(p, AFD_CWD), 0);
+    sys3(__NR_dup3, afd(p, AFD_SESSION), p->cwd_fd, 0);
+  }
+  p->cwd_fd = -1;
+}
+
 /* `keep': the placeholder, 0 or less: none is needed (local, or a handle that is always open). */
 static void cwd_set(struct call *c, struct handle h, const char *path, uint32_t gen, long keep)
 {
   struct proc *p = c->p;
-  int own = afd(p, AFD_CWD);
   if (keep >= 0)
-    sys3(__NR_dup3, keep, own, 0);
+    cwd_keep(p, keep);
   lock(&p->lock);
   p->cwd = h;
   session->procs[p->ctx % SESSION_PROCS].cwd = h.v;
   p->cwd_gen = gen;
   memcpy(p->cwd_path, path, strlen(path) + 1);
   unlock(&p->lock);
-  if (keep < 0)
-    sys1(__NR_close, own);
+  if (keep < 0 && !p->files_shared)
+    sys1(__NR_close, cwd_number(p));
 }
 
 /* The kernel has changed its own. */

@@ -298,6 +298,11 @@ static long hand_over(struct call *c, struct exec_plan *plan, const char *execfn
     r = sys3(SYS_dup3, plan->prog_fd, afd(p, AFD_SPARE), 0);
   if (r >= 0 && plan->interp_fd >= 0)
     r = sys3(SYS_dup3, plan->interp_fd, afd(p, AFD_SPARE) + 1, 0);
+  if (r >= 0 && p->files_shared) { /* nothing of this is to stay with the others */
+    close_if(&plan->prog_fd);
+    close_if(&plan->interp_fd);
+    files_unshare(p);
+  }
   return r < 0 ? r : 0;
 }
 
@@ -374,7 +379,7 @@ long exec_program(struct call *c, int dirfd, const char *path, unsigned long arg
                   const char **why)
 {
   long r = exec_once(c, dirfd, path, argv, envp, flags, why);
-  if (r != -EMFILE)
+  if (r != -EMFILE || c->p->files_shared)
     return r;
   afd_yield(c->p, AFD_SPARE + 2);
   r = exec_once(c, dirfd, path, argv, envp, flags, why);

@@ -172,7 +172,7 @@ static void afd_move(struct proc *p, int base)
 
 /*
  * The agent's numbers lie above what the program may use, as far as the hard limit and the cost of large tables allow
- * (the kernel copies them at every fork); fd_new() holds the program to its limit wherever they lie. Other threads may
+ * (the kernel copies them at every fork); fd_new() holds the program to its limit wherever they lie. Others may
  * be using the numbers, so then they stay.
  */
 static uint64_t afd_place(const struct proc *p, uint64_t cur, uint64_t real_max)
@@ -180,7 +180,7 @@ static uint64_t afd_place(const struct proc *p, uint64_t cur, uint64_t real_max)
   uint64_t base = cur < AFD_HIGHEST ? cur : AFD_HIGHEST;
   if (base + AFD_COUNT > real_max)
     base = real_max - AFD_COUNT;
-  return p->refs > 1 ? (uint64_t)p->afd_base : base;
+  return p->refs > 1 || p->files_shared ? (uint64_t)p->afd_base : base;
 }
 
 uint64_t nofile_now(struct proc *p)

@@ -155,7 +155,7 @@ static bool have_number_file(struct proc *p)
 /* A second thread could close a number and be given it again for another file while this one settles what it was. */
 static bool alone(const struct proc *p)
 {
-  return __atomic_load_n(&p->refs, __ATOMIC_ACQUIRE) == 1;
+  return __atomic_load_n(&p->refs, __ATOMIC_ACQUIRE) == 1 && !p->files_shared;
 }
 
 static bool fit(const struct call *c, const struct at *at, unsigned long flags, const struct name_answer *a)

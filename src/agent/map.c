@@ -218,13 +218,13 @@ long contents_fd(struct call *c, struct handle h, const char *path)
 /* The memfd that AFD_MAPPED holds shows the file as it is: loaders map each of their files several times. */
 static bool kept_is(const struct proc *p, const struct rfile *f)
 {
-  return p->mapped.v == f->h.v && snap_true(f->s, SNAP_ATTR) && p->mapped_gen == f->s->snap_gen;
+  return !p->files_shared && p->mapped.v == f->h.v && snap_true(f->s, SNAP_ATTR) && p->mapped_gen == f->s->snap_gen;
 }
 
 /* One that may change unseen is not used again. */
 static void keep(struct proc *p, const struct rfile *f, int fd)
 {
-  bool watched = snap_true(f->s, SNAP_ATTR);
+  bool watched = snap_true(f->s, SNAP_ATTR) && !p->files_shared;
   p->mapped.v = watched && sys3(__NR_dup3, fd, afd(p, AFD_MAPPED), O_CLOEXEC) >= 0 ? f->h.v : (uint32_t)H_NONE;
   p->mapped_gen = f->s->snap_gen;
 }

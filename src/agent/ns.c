@@ -6,6 +6,7 @@
  */
 #include <linux/nsfs.h>
 
+#include "agent/call.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
@@ -30,6 +31,20 @@ void uts_entered(struct proc *p)
   p->own_uts = UTS_OWN;
 }
 
+/* The table is this process's own, from here on. */
+void files_own(struct proc *p)
+{
+  cwd_own(p);
+  vft_forget_range(p, 0, ~0u);
+  p->files_shared = false;
+}
+
+void files_unshare(struct proc *p)
+{
+  sys1(SYS_unshare, CLONE_FILES);
+  cwd_own(p);
+}
+
 /* The agent has one table and one directory for all threads of a process. */
 long a_unshare(struct call *c)
 {
@@ -37,6 +52,8 @@ long a_unshare(struct call *c)
   long r = ns_allowed(c->a[0]);
   if (!r)
     r = threads && c->a[0] & (CLONE_FILES | CLONE_FS) ? -EINVAL : a_local(c);
+  if (!r && c->a[0] & CLONE_FILES && c->p->files_shared)
+    files_own(c->p);
   if (!r && c->a[0] & CLONE_NEWUTS)
     uts_entered(c->p);
   return r;

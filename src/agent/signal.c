@@ -205,6 +205,18 @@ struct sigtab *sigtab_copy(const struct sigtab *s)
   return n;
 }
 
+struct sigtab *sigtab_hold(struct sigtab *s)
+{
+  __atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED);
+  return s;
+}
+
+void sigtab_drop(struct sigtab *s)
+{
+  if (s && !__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL))
+    small_free(s, sizeof *s);
+}
+
 uint64_t signals_caught(struct sigtab *s)
 {
   uint64_t caught = 0;

@@ -37,6 +37,8 @@ void signal_exec(struct sigtab *s, bool succeeds); /* just before execve, and af
 /* Of the program's: which signals have a handler, or are ignored. */
 uint64_t signals_set(struct sigtab *s, bool ignored);
 struct sigtab *sigtab_copy(const struct sigtab *s);
+struct sigtab *sigtab_hold(struct sigtab *s); /* one more has it (CLONE_SIGHAND) */
+void sigtab_drop(struct sigtab *s);
 /* Blocks everything but what the agent needs. */
 void signals_block(void);
 /* Everything: at the birth and the death of a thread, when a handler would find no agent data or a stack given away. */

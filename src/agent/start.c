@@ -122,11 +122,12 @@ static struct carry *carry_read(int fd)
 static struct proc *proc_first(const struct carry *k)
 {
   static struct proc p;
-  static struct sigtab sig;
+  static struct sigtab sig = {.refs = 1};
   static char cwd_path[4096], exe[4096];
   p = (struct proc){.ctx = k->ctx, .refs = 1, .umask = k->umask, .afd_base = k->afd_base, .sig = &sig};
   p.pid = (int)sys0(SYS_getpid);
   p.cwd.v = p.mapped.v = H_NONE;
+  p.cwd_fd = -1;
   p.cwd_path = cwd_path;
   p.exe = exe;
   p.rlim_cur = k->rlim_cur, p.rlim_max = k->rlim_max;

@@ -57,7 +57,7 @@ struct thread *thread_new(struct proc *p); /* 0 without memory; not yet running 
 void thread_unnew(struct thread *t);
 bool thread_ready(void);
 void thread_here(struct thread *t);        /* the calling kernel thread becomes t: %gs, alternate stack */
-struct proc *proc_copy(struct proc *p);    /* for a child that shares memory */
+struct proc *proc_copy(struct proc *p, uint64_t flags); /* for a child that shares memory; clone's flags */
 void counters_flush(struct thread *t);
 
 /* The threads of a process, one after the other: after 0 the first; 0 at the end. */
@@ -87,6 +87,8 @@ long space_other(int pid, int which, const struct limit *new, struct limit *old)
 bool in_session(int pid);
 struct proc_entry *proc_of_pid(int pid);              /* of a process of the session, or 0 */
 
+void files_own(struct proc *p);                       /* no longer what others have, too */
+void files_unshare(struct proc *p);                   /* before an exec, which does it in any case */
 /* ns.c: 0, or -EPERM: namespaces (CLONE_NEW...) that a process of a session cannot have of its own */
 long ns_allowed(uint64_t flags);
 enum own_uts { UTS_SESSION, UTS_OWN, UTS_NEW /* not yet entered */ };

@@ -114,7 +114,7 @@ struct thread *thread_next(const struct proc *p, const struct thread *after)
   return t;
 }
 
-struct proc *proc_copy(struct proc *p)
+struct proc *proc_copy(struct proc *p, uint64_t flags)
 {
   struct proc *n = small_new(sizeof *n);
   if (!n)
@@ -124,9 +124,10 @@ struct proc *proc_copy(struct proc *p)
   *n = *p;
   n->lock.word = 0;
   n->refs = 1;
+  n->files_shared = flags & CLONE_FILES;
   n->lights = 0;
-  n->vft = vft_copy(p->vft);
-  n->sig = sigtab_copy(p->sig);
+  n->vft = p->files_shared ? vft_new() : vft_copy(p->vft);
+  n->sig = flags & CLONE_SIGHAND ? sigtab_hold(p->sig) : sigtab_copy(p->sig);
   n->cwd_path = small_new(4096);
   n->root_path = p->root_path ? small_new(4096) : 0;
   if (!n->vft || !n->sig || !n->cwd_path || (p->root_path && !n->root_path))
@@ -140,7 +141,7 @@ struct proc *proc_copy(struct proc *p)
 static void proc_free(struct proc *p)
 {
   vft_free(p->vft);
-  small_free(p->sig, sizeof *p->sig);
+  sigtab_drop(p->sig);
   small_free(p->cwd_path, 4096);
   if (p->root_path)
     small_free(p->root_path, 4096);
@@ -206,6 +207,8 @@ static long clone_memory(struct call *c, struct clone_args_k *k, size_t size, bo
     gate_open();
   } else {
     gate_forked();
+    if (c->p->files_shared && !(k->flags & CLONE_FILES))
+      files_own(c->p);
     forked(c->t);
     if (k->flags & CLONE_NEWUTS)
       uts_entered(c->p);
@@ -236,7 +239,7 @@ void child_main(struct thread *t)
 static struct thread *child_new(struct call *c, const struct clone_args_k *k)
 {
   bool same = k->flags & CLONE_THREAD;
-  struct proc *p = same ? c->p : proc_copy(c->p);
+  struct proc *p = same ? c->p : proc_copy(c->p, k->flags);
   struct thread *t = p ? thread_new(p) : 0, *parent = c->t;
   if (!t)
     return 0;
@@ -293,11 +296,19 @@ static long clone_shared(struct call *c, struct clone_args_k *k, size_t size, bo
   return r;
 }
 
+/* Whoever shares descriptors is either a thread or has a table of its own here, which would grow old unseen. */
+static void files_note(struct proc *p, uint64_t flags)
+{
+  if (!(flags & CLONE_FILES) != !(flags & CLONE_THREAD))
+    p->files_shared = true;
+}
+
 static long clone_any(struct call *c, struct clone_args_k *k, size_t size, bool three)
 {
   long r = ns_allowed(k->flags);
   if (r)
     return r;
+  files_note(c->p, k->flags);
   signals_block();
   r = c->t->pending         ? -ERESTART_CALL
       : k->flags & CLONE_VM ? clone_shared(c, k, size, three)

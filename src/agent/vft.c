@@ -4,7 +4,8 @@
  * The kernel's table is the truth; what is here is a cache of it, and a number that is not known is asked for. Owns the
  * entries, the taking of handles and the making of placeholders. Never closes a placeholder: the hub sees its last
  * close. No locks: entries change by compare-and-swap, and a generation keeps an answer that the kernel gave from being
- * kept when the number has been closed meanwhile.
+ * kept when the number has been closed meanwhile. Where processes share their descriptors without sharing memory,
+ * nothing that is cached is used.
  */
 #include <asm/errno.h>
 #include <asm/unistd.h>
@@ -258,8 +259,11 @@ static uint64_t ask_kernel(int fd)
   return ENTRY(LOCAL, 0);
 }
 
-static uint64_t resolve(struct vft *v, int fd)
+static uint64_t resolve(const struct proc *p, int fd)
 {
+  struct vft *v = p->vft;
+  if (p->files_shared)
+    return ask_kernel(fd);
   uint64_t *e = slot_of(v, fd, true);
   uint64_t old = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
   if (STATE(old) != UNKNOWN)
@@ -276,10 +280,10 @@ struct handle vft_remote(struct proc *p, int fd)
 {
   if (fd < 0 || standalone() || fd_hidden(p, fd))
     return (struct handle){H_NONE};
-  uint64_t e = resolve(p->vft, fd);
+  uint64_t e = resolve(p, fd);
   if (STATE(e) == LIGHT) {
     light_settle(p, fd);
-    e = resolve(p->vft, fd);
+    e = resolve(p, fd);
   }
   return (struct handle){STATE(e) == REMOTE ? (uint32_t)e : (uint32_t)H_NONE};
 }
@@ -288,7 +292,7 @@ struct handle vft_socket(struct proc *p, int fd)
 {
   if (fd < 0 || standalone() || fd_hidden(p, fd))
     return (struct handle){H_NONE};
-  uint64_t e = resolve(p->vft, fd);
+  uint64_t e = resolve(p, fd);
   return (struct handle){STATE(e) == SOCKET ? (uint32_t)e : (uint32_t)H_NONE};
 }
 
@@ -301,7 +305,7 @@ bool vft_pure(struct proc *p, int fd)
 {
   uint64_t *e = slot_of(p->vft, fd, false);
   uint64_t is = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
-  return STATE(is) == LOCAL && is & PURE;
+  return STATE(is) == LOCAL && is & PURE && !p->files_shared;
 }
 
 void vft_set_pure(struct proc *p, int fd)
