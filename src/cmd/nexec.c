@@ -41,7 +41,7 @@ struct options {
   struct wbuf w; /* the request */
   uint8_t *body;
   uint64_t flags;
-  const char *cwd, *secret, *config, *programs, *where, *shell;
+  const char *cwd, *secret, *identity, *config, *programs, *where, *shell;
   int trace_fd, escape; /* escape -1: none */
   enum terminal_wish terminal;
   const char *host;
@@ -75,6 +75,7 @@ static const char usage[] =
     "  --trace[=FILE]       a line a system call, on standard error or in FILE\n"
     "  --stats              figures at the end\n"
     "  --config FILE        settings for hosts; default: $NEXEC_CONFIG or ~/.config/nexec/config\n"
+    "  -i, --identity FILE  the SSH key to log in with to an nexecd; without: those of ssh-agent and of ~/.ssh\n"
     "  --secret-file FILE   default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret\n"
     "  -v, --help, --version\n"
     "The exit status is COMMAND's; 127 if there is none of that name, 126 if it cannot be executed, 255 if nexec "
@@ -213,6 +214,9 @@ static void set_option(struct options *o, int which, const char *value)
   case 'e':
     o->shell = value;
     break;
+  case 'i':
+    o->identity = value;
+    break;
   case O_WHERE:
     o->where = value;
     break;
@@ -285,7 +289,7 @@ static void ask_cwd(struct options *o)
   }
 }
 
-#define SHORT_OPTIONS "+vrtTe:"
+#define SHORT_OPTIONS "+vrtTe:i:"
 static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},
                                              {"env", 1, 0, O_ENV},
                                              {"send-env", 1, 0, O_SEND_ENV},
@@ -301,14 +305,16 @@ static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},
                                              {"secret-file", 1, 0, O_SECRET},
                                              {"escape", 1, 0, O_ESCAPE},
                                              {"rsh", 1, 0, 'e'},
+                                             {"identity", 1, 0, 'i'},
                                              {"reverse", 0, 0, 'r'},
                                              {"help", 0, 0, O_HELP},
                                              {"version", 0, 0, O_VERSION},
                                              {"verbose", 0, 0, 'v'},
                                              {0, 0, 0, 0}};
 static const struct config_word config_words[] = {
-    {"Env", O_ENV},           {"SendEnv", O_SEND_ENV}, {"Map", O_MAP},       {"Programs", O_PROGRAMS},
-    {"SecretFile", O_SECRET}, {"HostName", O_WHERE},   {"RemoteShell", 'e'}, {0, 0}};
+    {"Env", O_ENV},           {"SendEnv", O_SEND_ENV},  {"Map", O_MAP},
+    {"Programs", O_PROGRAMS}, {"SecretFile", O_SECRET}, {"IdentityFile", 'i'},
+    {"HostName", O_WHERE},    {"RemoteShell", 'e'},     {0, 0}};
 
 static void take_config(void *to, int option, const char *value)
 {
@@ -357,7 +363,7 @@ static void read_options(struct options *o, int argc, char **argv)
 
 static int connect_to(const struct options *o, int *link)
 {
-  struct transport t = {o->where ? o->where : o->host, o->shell, o->secret, o->flags & RQF_REVERSE, -1};
+  struct transport t = {o->where ? o->where : o->host, o->shell, o->secret, o->identity, o->flags & RQF_REVERSE, -1};
   int fd = transport_open(&t, o->body, (size_t)(o->w.at - o->body));
   if (fd < 0)
     exit(fd == -V_TOO_LONG ? TOO_LONG : FAILED);

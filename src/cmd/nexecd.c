@@ -2,7 +2,8 @@
  * nexecd: listens for nexec, and starts a session for whoever may come in (login/server.c).
  *
  * Owns the listening sockets and, in a child for each connection, the supervision of its session: when fmaster ends in
- * any way, nothing of the session is left. Must never run anything before the login is over, or read a byte that a stranger sent.
+ * any way, nothing of the session is left. Must never run anything before the login is over, or read a byte that a
+ * stranger sent.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -56,7 +57,8 @@ static const char usage[] =
     "  --listen ADDR[:PORT]   a loopback address; [ADDR]:PORT for IPv6\n"
     "  --listen unix:PATH     a unix socket; who connects has to be the same user, or root, and needs no secret\n"
     "  --secret-file FILE     default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret; made if there is none\n"
-    "  --host-key FILE        default: $NEXEC_HOST_KEY, ~/.config/nexec/host_key or root's /etc/nexec/host_key; made too\n"
+    "  --host-key FILE        default: $NEXEC_HOST_KEY, ~/.config/nexec/host_key or root's /etc/nexec/host_key; made "
+    "too\n"
     "  --insecure-listen      allow other than loopback addresses\n"
     "  -v, --help, --version\n";
 
@@ -465,7 +467,8 @@ int main(int argc, char **argv)
     fail("no host key", "HOME is not set; use --host-key");
   if (!secret_read(secret, true, &D.door.secret) || !hostkey_open(key, &D.door.key) || !confine_prepare())
     return FAILED;
-  D.door.grace_ms = 20000;
+  D.door.grace_ms = 60000;
+  D.door.authorized_keys = ".ssh/authorized_keys";
   block_signals();
   for (unsigned i = 0; i < (n ? n : 1); i++)
     listen_at(at[i]);

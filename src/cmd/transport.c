@@ -113,7 +113,7 @@ static int open_tcp(struct transport *t, const uint8_t *request, size_t n, bool 
   if (!split_address(t->where, &a))
     return say(t->where, "no [USER@]HOST[:PORT], ssh://HOST, unix:PATH or exec:COMMAND", "");
   int fd = connect_tcp(&a);
-  struct client c = {t->where, a.name, a.user[0] ? a.user : 0, t->secret_file};
+  struct client c = {t->where, a.name, a.user[0] ? a.user : 0, t->identity, t->secret_file};
   int stream = fd < 0 ? -1 : client_login(&c, fd, request, n, asked);
   t->link = fd < 0 ? -1 : move_above(fd, 10);
   return stream;

@@ -19,6 +19,7 @@ struct transport {
   const char *where;       /* one of the forms above */
   const char *shell;       /* of -e, or 0 */
   const char *secret_file; /* or 0: the usual place */
+  const char *identity;    /* the file of an SSH key that comes first, or 0 */
   bool reverse;            /* fslave is wanted there, not fmaster */
   int link;                /* set by transport_open(): the TCP connection below the stream, or -1 */
 };

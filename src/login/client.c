@@ -23,6 +23,7 @@
 #include "base/fd.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "login/keys.h"
 #include "login/known.h"
 #include "proto/codec.h"
 
@@ -33,10 +34,16 @@ struct meeting {
   enum known known;
   struct known_line line;
   struct secret secret; /* n 0: none */
+  struct keyring ring;
+  struct login login;
   const uint8_t *request;
   size_t n;
-  bool asked;
+  bool asked, trusted;
+  char how[FINGERPRINT_TEXT]; /* what was accepted */
+  char said[VERDICT_TEXT];
 };
+
+#define BY_SECRET "secret"
 
 static int say(const struct meeting *m, const char *what)
 {
@@ -73,18 +80,6 @@ static int look_at_host(struct meeting *m)
 }
 
 /* ---- who we are ---- */
-
-/* A file that was named has to be there. */
-static int find_secret(struct meeting *m)
-{
-  const char *given = m->c->secret_file ? m->c->secret_file : getenv("NEXEC_SECRET_FILE");
-  const char *path = m->c->secret_file ? m->c->secret_file : secret_path();
-  if (!path)
-    return say(m, "no secret: HOME is not set; use --secret-file");
-  if (access(path, F_OK) && errno == ENOENT && !(given && *given))
-    return say(m, "there is no secret");
-  return secret_read(path, false, &m->secret) ? 0 : -1;
-}
 
 static void fill_in(const struct meeting *m, struct login *l)
 {
@@ -127,30 +122,144 @@ static int read_verdict(struct meeting *m, uint8_t proof[PROOF], char text[VERDI
   return v;
 }
 
+/* Sends it and reads what is said to it. */
+static int attempt(struct meeting *m, const struct login *l, bool ahead, uint8_t proof[PROOF])
+{
+  if (send_login(m, l, ahead))
+    return -1;
+  int v = read_verdict(m, proof, m->said);
+  if (v < 0 || v == V_OK || v == V_SECRET || v == V_KEY)
+    return v;
+  return say(m, m->said);
+}
+
+/* ---- by the secret ---- */
+
+/* One that was named has to be there. -1: said why; 1: there is none. */
+static int find_secret(struct meeting *m)
+{
+  const char *given = getenv("NEXEC_SECRET_FILE");
+  const char *path = m->c->secret_file ? m->c->secret_file : secret_path();
+  bool named = m->c->secret_file || (given && *given);
+  if (!path || (!named && access(path, F_OK) && errno == ENOENT))
+    return 1;
+  return secret_read(path, false, &m->secret) ? 0 : -1;
+}
+
 static int try_secret(struct meeting *m)
 {
-  static struct login l;
+  struct login *l = &m->login;
   uint8_t proof[PROOF], want[PROOF];
-  char text[VERDICT_TEXT];
   bool ahead = m->known == KNOWN_SAME;
-  if (find_secret(m))
-    return -1;
-  if (!tls_exported(m->t, l.exported))
-    return say(m, "TLS exports nothing");
-  fill_in(m, &l);
-  login_prove(&m->secret, "nexec", l.exported, l.secret);
-  l.has_secret = true;
-  if (send_login(m, &l, ahead))
-    return -1;
-  int v = read_verdict(m, proof, text);
+  login_prove(&m->secret, "nexec", l->exported, l->secret);
+  l->has_secret = true;
+  int v = attempt(m, l, ahead, proof);
+  l->has_secret = false;
+  if (v == V_KEY)
+    v = V_SECRET;
   if (v)
-    return v < 0 ? -1 : say(m, text);
-  login_prove(&m->secret, "nexecd", l.exported, want);
+    return v;
+  login_prove(&m->secret, "nexecd", l->exported, want);
   if (CRYPTO_memcmp(proof, want, PROOF))
     return say(m, "it does not know the secret");
   m->asked = ahead;
-  if (m->known == KNOWN_NEW)
-    known_add(m->c->name, m->key, "secret");
+  strcpy(m->how, BY_SECRET);
+  return V_OK;
+}
+
+/* ---- by a key ---- */
+
+/* Nobody proves that it is the right machine: the user is told what was believed. */
+static void trust(struct meeting *m)
+{
+  char fingerprint[FINGERPRINT_TEXT];
+  if (m->known == KNOWN_SAME)
+    return;
+  hostkey_fingerprint(m->key, fingerprint);
+  log_line("%s is new; its host key is %s (ED25519), and is remembered", m->c->name, fingerprint);
+  m->known = KNOWN_SAME;
+  m->trusted = true;
+}
+
+static bool sign(struct meeting *m, unsigned i)
+{
+  struct login *l = &m->login;
+  uint8_t text[LOGIN_TEXT_MAX];
+  size_t n = login_text(l, text);
+  l->signed_by = i;
+  l->nsignature = (uint32_t)keys_sign(&m->ring, i, text, n, l->signature, sizeof l->signature);
+  return l->nsignature;
+}
+
+/* The number that was named, LOGIN_KEYS if it is none of ours. */
+static unsigned named_key(const struct meeting *m)
+{
+  char *end;
+  unsigned long i = strtoul(m->said, &end, 10);
+  return end > m->said && !*end && i < m->ring.n ? (unsigned)i : LOGIN_KEYS;
+}
+
+/*
+ * The first key signs at once if that costs nobody anything: the agent has it, or it was the right one the last time.
+ * Otherwise it is asked first which one may.
+ */
+static int try_keys(struct meeting *m)
+{
+  struct login *l = &m->login;
+  uint8_t proof[PROOF];
+  char first[FINGERPRINT_TEXT];
+  keys_find(&m->ring, m->c->identity, m->line.comment);
+  if (!m->ring.n)
+    return V_SECRET;
+  trust(m);
+  l->nkeys = m->ring.n;
+  memcpy(l->key, m->ring.key, sizeof l->key);
+  key_fingerprint(l->key[0].blob, l->key[0].n, first);
+  bool at_once = !m->ring.file[0] || !strcmp(first, m->line.comment);
+  int v = at_once && sign(m, 0) ? attempt(m, l, true, proof) : attempt(m, l, false, proof);
+  m->asked = l->nsignature;
+  if (v == V_KEY) {
+    unsigned i = named_key(m);
+    if (i == LOGIN_KEYS || (l->nsignature && i == l->signed_by))
+      return say(m, "it does not speak nexec's protocol");
+    if (!sign(m, i))
+      return say(m, "the key that it would accept does not sign");
+    v = attempt(m, l, true, proof);
+    m->asked = true;
+  }
+  if (!v && !l->nsignature)
+    return say(m, "it does not speak nexec's protocol");
+  if (!v)
+    key_fingerprint(l->key[l->signed_by].blob, l->key[l->signed_by].n, m->how);
+  return v;
+}
+
+/* ---- */
+
+/* What worked the last time comes first. What was said to the last attempt is what the user is told. */
+static int log_in(struct meeting *m)
+{
+  int none = find_secret(m), v = V_SECRET;
+  if (none < 0)
+    return -1;
+  fill_in(m, &m->login);
+  if (!tls_exported(m->t, m->login.exported))
+    return say(m, "TLS exports nothing");
+  bool keys_first = none || m->c->identity || (!strncmp(m->line.comment, "SHA256:", 7) && !m->c->secret_file);
+  if (keys_first)
+    v = try_keys(m);
+  if (v == V_SECRET && !none)
+    v = try_secret(m);
+  if (v == V_SECRET && !keys_first)
+    v = try_keys(m);
+  if (v && !m->said[0])
+    return v < 0 ? -1
+                 : say(m,
+                       "there is nothing to log in with: no SSH key of yours, in an agent or in ~/.ssh, and no secret");
+  if (v)
+    return v < 0 ? -1 : say(m, m->said);
+  if (m->known == KNOWN_NEW || m->trusted)
+    known_add(m->c->name, m->key, m->how);
   return 0;
 }
 
@@ -198,26 +307,29 @@ static int start_carrying(const struct meeting *m, int sock)
 
 int client_login(const struct client *c, int sock, const uint8_t *request, size_t n, bool *asked)
 {
-  struct meeting m = {.c = c, .t = tls_client(sock), .request = request, .n = n};
+  static struct meeting m;
   int stream = -1;
+  sighandler_t before = signal(SIGPIPE, SIG_IGN);
+  m = (struct meeting){.c = c, .t = tls_client(sock), .request = request, .n = n};
   int err = m.t ? tls_handshake(m.t, request_deadline() + HANDSHAKE_MS) : -ENOMEM;
   if (err)
     say(&m, reason(err));
-  else if (!look_at_host(&m) && !try_secret(&m))
+  else if (!look_at_host(&m) && !log_in(&m))
     stream = start_carrying(&m, sock);
   explicit_bzero(&m.secret, sizeof m.secret);
   tls_free(m.t);
+  signal(SIGPIPE, before);
   *asked = m.asked;
   return stream;
 }
 
 int client_login_unix(const struct client *c, int sock)
 {
-  static struct login l;
-  struct meeting m = {.c = c};
+  static struct meeting m;
   size_t n;
-  fill_in(&m, &l);
-  uint8_t *text = login_put(&l, 0, &n);
+  m.c = c;
+  fill_in(&m, &m.login);
+  uint8_t *text = login_put(&m.login, 0, &n);
   int err = text ? write_until(sock, text, n, request_deadline()) : -ENOMEM;
   free(text);
   return err;

@@ -8,6 +8,7 @@ struct client {
   const char *where;       /* as the user wrote it, for messages */
   const char *name;        /* "[HOST]:PORT" */
   const char *user;        /* the account there, or 0 */
+  const char *identity;    /* the file of an SSH key that comes first, or 0 */
   const char *secret_file; /* or 0: the usual place, where there may be none */
 };
 

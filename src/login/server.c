@@ -10,21 +10,25 @@
 #include <netdb.h>
 #include <openssl/crypto.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "login/authkeys.h"
 #include "login/stranger.h"
+#include "login/verify.h"
 
 struct talk {
   struct door *d;
   struct caller *c;
+  char address[48]; /* the caller's, without a port */
   int ctl;
   bool has_signed;
   uint64_t until;
@@ -58,17 +62,80 @@ static bool knows_secret(const struct door *d, const struct login *l, uint8_t pr
   return true;
 }
 
+static void refuse(struct stranger_answer *a, const char *text)
+{
+  a->verdict = V_SECRET;
+  snprintf(a->text, sizeof a->text, "%s", text);
+}
+
+/* As a user we serve that user alone, whatever the caller's name is elsewhere. */
+static const struct passwd *account(const struct login *l, char why[256])
+{
+  const char *name = l->user[0] ? l->user : l->caller;
+  const struct passwd *pw = geteuid() ? getpwuid(geteuid()) : getpwnam(name);
+  bool ours = pw && (!geteuid() || !l->user[0] || !strcmp(pw->pw_name, l->user));
+  if (!ours)
+    snprintf(why, 256, "there is no account %s to log in to", name);
+  return ours ? pw : 0;
+}
+
+/* The first of the offered keys from `from' up to `to' that may log in; LOGIN_KEYS: none. */
+static unsigned allowed_key(const struct talk *t, const struct login *l, const char *text, unsigned from, unsigned to)
+{
+  char why[256];
+  for (unsigned i = from; i < to; i++) {
+    if (authkeys_allow(text, l->key[i].blob, l->key[i].n, t->address, time(0), why))
+      return i;
+    if (strncmp(why, "no line", 7) || !t->why[0])
+      snprintf(t->why, 256, "%s", why);
+  }
+  return LOGIN_KEYS;
+}
+
+static void say_key(struct talk *t, const struct login *l, const struct passwd *pw)
+{
+  const struct login_key *k = &l->key[l->signed_by];
+  char fingerprint[FINGERPRINT_TEXT];
+  key_fingerprint(k->blob, k->n, fingerprint);
+  snprintf(t->c->how, sizeof t->c->how, "the key %s", fingerprint);
+  snprintf(t->c->user, sizeof t->c->user, "%s", pw->pw_name);
+}
+
+static void decide_key(struct talk *t, const struct login *l, struct stranger_answer *a)
+{
+  const struct passwd *pw = account(l, t->why);
+  char *path = pw ? authkeys_path(t->d->authorized_keys, pw) : 0, *text = path ? authkeys_read(path, pw, t->why) : 0;
+  bool is_signed = text && l->nsignature && allowed_key(t, l, text, l->signed_by, l->signed_by + 1) == l->signed_by;
+  refuse(a, "no key of yours is accepted there");
+  if (is_signed && verify_signature(l, t->why)) {
+    a->verdict = V_OK;
+    *a->text = 0;
+    say_key(t, l, pw);
+  } else if (text && !is_signed) {
+    unsigned i = allowed_key(t, l, text, 0, l->nkeys);
+    if (i < LOGIN_KEYS && !(l->nsignature && i == l->signed_by)) {
+      a->verdict = V_KEY;
+      snprintf(a->text, sizeof a->text, "%u", i);
+    }
+  }
+  free(text);
+  free(path);
+}
+
+/* What is said to who is refused tells nothing of the account; why it was is for the log. */
 static void decide(struct talk *t, const struct login *l, struct stranger_answer *a)
 {
-  memcpy(t->c->user, l->user, sizeof t->c->user);
+  *t->why = 0;
   if (knows_secret(t->d, l, a->proof)) {
+    memcpy(t->c->user, l->user, sizeof t->c->user);
     strcpy(t->c->how, "the secret");
     a->verdict = V_OK;
-    return;
+  } else if (l->nkeys) {
+    decide_key(t, l, a);
+  } else {
+    refuse(a, l->has_secret ? "the secret is refused" : "the login is refused");
+    fail(t->why, "%s", l->has_secret ? "wrong secret" : "nothing that could be accepted");
   }
-  a->verdict = V_SECRET;
-  strcpy(a->text, l->has_secret ? "the secret is refused" : "the login is refused");
-  fail(t->why, "%s", l->has_secret ? "wrong secret" : "nothing that could be accepted");
 }
 
 /* ---- what the stranger's process asks ---- */
@@ -125,14 +192,18 @@ static int answer(struct talk *t)
 
 /* ---- */
 
-static void say_from(int sock, char from[64])
+/* An IPv4 address that came by an IPv6 socket is one all the same. */
+static void say_from(int sock, char from[64], char address[48])
 {
   struct sockaddr_storage a;
   socklen_t n = sizeof a;
   char host[48], port[8];
-  if (!getpeername(sock, (struct sockaddr *)&a, &n) &&
-      !getnameinfo((struct sockaddr *)&a, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
-    snprintf(from, 64, a.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+  if (getpeername(sock, (struct sockaddr *)&a, &n) ||
+      getnameinfo((struct sockaddr *)&a, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
+    return;
+  const char *plain = strncmp(host, "::ffff:", 7) ? host : host + 7;
+  strcpy(address, plain);
+  snprintf(from, 64, strchr(plain, ':') ? "[%s]:%s" : "%s:%s", address, port);
 }
 
 static pid_t start_stranger(struct door *d, int sock, int ctl[2], int stream[2], void (*forget)(void))
@@ -155,7 +226,6 @@ int door_open(struct door *d, int sock, void (*forget)(void), struct caller *c, 
 {
   int ctl[2], stream[2], r = 0, room = 64 << 10;
   *c = (struct caller){.from = "?"};
-  say_from(sock, c->from);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ctl) ||
       socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream))
     return fail(why, "no sockets: %s", strerror(errno));
@@ -163,6 +233,7 @@ int door_open(struct door *d, int sock, void (*forget)(void), struct caller *c, 
   setsockopt(stream[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
   struct talk t = {.d = d, .c = c, .ctl = ctl[0], .until = now_ms() + d->grace_ms, .why = why};
   *why = 0;
+  say_from(sock, c->from, t.address);
   pid_t pid = start_stranger(d, sock, ctl, stream, forget);
   close(ctl[1]);
   close(stream[1]);

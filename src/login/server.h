@@ -9,8 +9,9 @@
 /* What nexecd lets people in by. */
 struct door {
   struct hostkey key;
-  struct secret secret; /* n 0: none */
-  unsigned grace_ms;    /* how long a login may take */
+  struct secret secret;        /* n 0: none */
+  const char *authorized_keys; /* the pattern of the files' names (authkeys.h) */
+  unsigned grace_ms;           /* how long a login may take */
 };
 
 /* Who was let in. */
