@@ -9,6 +9,7 @@
 
 #include "agent/names.h"
 #include "agent/sock.h"
+#include "base/tmpdir.h"
 
 #define PATH_AT 2 /* in an address, behind the family */
 #define PATH_MAX_HERE 108
@@ -18,7 +19,7 @@
 
 static int hidden_dir(char *buf, size_t size)
 {
-  return fmt(buf, size, "%s/.sockets/", session->facts.tmpdir);
+  return fmt(buf, size, "%s" TMPDIR_SOCKETS "/", session->facts.tmpdir);
 }
 
 static void hidden_name(struct addr *a, uint32_t handle)
@@ -129,13 +130,6 @@ static long ask_name(struct call *c, enum wire_op op, struct at *at, long type, 
 
 /* ---- bind ---- */
 
-static void make_dir(void)
-{
-  char dir[sizeof session->facts.tmpdir + 16];
-  hidden_dir(dir, sizeof dir);
-  sys2(__NR_mkdir, dir, 0700);
-}
-
 static void note_name(struct hstate *s, const struct addr *a)
 {
   size_t n = 0, room = a->len - PATH_AT;
@@ -164,11 +158,12 @@ static long tell_bound(struct call *c, int fd, struct handle h)
 static long bind_here(struct call *c, int fd, struct handle h, const struct addr *shown)
 {
   struct addr hidden;
-  make_dir();
   hidden_name(&hidden, h.v);
   sys1(__NR_unlink, hidden.bytes + PATH_AT); /* of an earlier socket with that number */
   note_name(hstate(h), shown);
   long r = sys3(__NR_bind, fd, hidden.bytes, hidden.len);
+  if (!r) /* who may connect, the slave's file decides */
+    r = sys2(__NR_chmod, hidden.bytes + PATH_AT, 0700);
   if (!r)
     r = tell_bound(c, fd, h);
   if (r)
@@ -234,7 +229,6 @@ static long join_here(struct call *c, int fd, struct handle h, const struct addr
 static long join(struct call *c, int fd, struct handle h, const struct addr *shown)
 {
   struct addr hidden;
-  make_dir();
   hidden_name(&hidden, h.v);
   sys1(__NR_unlink, hidden.bytes + PATH_AT);
   note_name(hstate(h), shown);

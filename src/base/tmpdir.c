@@ -16,10 +16,19 @@ static void name(uint64_t id, char path[64])
   snprintf(path, 64, TMPDIR_FORMAT, (unsigned long)id);
 }
 
+/* Whatever the umask. */
+static int make(const char *path)
+{
+  return mkdir(path, 0700) || chmod(path, 0700) ? -errno : 0;
+}
+
 int tmpdir_make(uint64_t id, char path[64])
 {
+  char sockets[64 + sizeof TMPDIR_SOCKETS];
   name(id, path);
-  return mkdir(path, 0700) ? -errno : 0;
+  snprintf(sockets, sizeof sockets, "%s%s", path, TMPDIR_SOCKETS);
+  int err = make(path);
+  return err ? err : make(sockets);
 }
 
 static int remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)

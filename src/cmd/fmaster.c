@@ -403,7 +403,9 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
     hub_give_up(h, "the command cannot be started");
     return FAILED;
   }
-  return hub_run(h, command);
+  int status = hub_run(h, command);
+  o->has_tmpdir = o->has_tmpdir && !hub_left(h);
+  return status;
 }
 
 /* Of all that is needed from the kernel, this came last. The range holds no descriptor. */

@@ -391,7 +391,7 @@ static void raise_limit(void)
 
 int hub_run(struct hub *h, pid_t command)
 {
-  bool left = false, asked = false;
+  bool asked = false;
   close(h->program_end);
   h->program_end = -1;
   raise_limit();
@@ -399,15 +399,20 @@ int hub_run(struct hub *h, pid_t command)
   h->command_fd = (int)syscall(SYS_pidfd_open, command, 0);
   if (h->command_fd < 0 || hub_watch(h, h->command_fd, EPOLLIN, SRC_COMMAND, 0))
     hub_abort(h, true, "cannot watch the command: %s", strerror(errno));
-  while (!h->over && !left) {
+  while (!h->over && !h->left) {
     turn(h);
     request_ended(h);
     if (h->exit_sent && !asked) {
       asked = true;
-      left = leave_rest_to_child(h);
+      h->left = leave_rest_to_child(h);
     }
   }
   if (h->lost)
     end_programs(h);
   return h->result;
+}
+
+bool hub_left(const struct hub *h)
+{
+  return h->left;
 }

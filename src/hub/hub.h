@@ -52,5 +52,7 @@ void hub_give_up(struct hub *h, const char *reason);
  * a slave it returns when the command has ended; what is left of the session is then served by a process of its own.
  */
 int hub_run(struct hub *h, pid_t command);
+/* After that: a child of this process goes on serving other programs of the session, whose private directory is still used. */
+bool hub_left(const struct hub *h);
 
 #endif

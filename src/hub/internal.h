@@ -194,7 +194,7 @@ struct hub {
   bool command_over;
   uint64_t command_over_at;
   uint64_t barrier;
-  bool exit_sent, requests_ended, requests_paused, over, lost;
+  bool exit_sent, requests_ended, requests_paused, over, lost, left;
   int result;
 };
 

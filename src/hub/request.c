@@ -443,6 +443,7 @@ static bool minds_closes(struct hub *h, const struct message *m)
   switch (m->f.op) {
   case W_CLOSED:
   case W_NBIND:
+  case W_NCONNECT:
   case OP_flock:
   case OP_inotify_add_watch:
     return true;

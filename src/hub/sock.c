@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/tmpdir.h"
 #include "hub/internal.h"
 
 #define TAKE 65536u /* at once */
@@ -497,7 +498,7 @@ static void take_connection(struct hub *h, struct file *l, uint64_t token, const
 static void sock_visitor(struct hub *h, struct file *bound, uint64_t token)
 {
   struct sockaddr_un a = {.sun_family = AF_UNIX};
-  snprintf(a.sun_path, sizeof a.sun_path, "%s/.sockets/%x", h->o.tmpdir, bound->handle);
+  snprintf(a.sun_path, sizeof a.sun_path, "%s" TMPDIR_SOCKETS "/%x", h->o.tmpdir, bound->handle);
   uint32_t handle = handle_new(h);
   struct file *f = handle == H_NONE ? 0 : sock_new(h, handle, bound->ctx, SOCK_NATIVE);
   if (!f) {

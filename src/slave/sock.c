@@ -180,6 +180,14 @@ static bool is_shut(const struct handle *h)
   return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP);
 }
 
+/* What IP_RECVERR collects: its error has been told, and it would be told for ever. */
+static void drop_errors(const struct handle *h)
+{
+  uint8_t byte;
+  while (recv(h->fd, &byte, sizeof byte, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0)
+    ;
+}
+
 /* An error of a datagram socket is one message's that was sent before: more may come. */
 static void read_datagrams(struct handle *h)
 {
@@ -196,8 +204,10 @@ static void read_datagrams(struct handle *h)
     }
     if (n < 0 && !nothing_yet(err))
       tell(h->num, SOCK_FAILED, (uint64_t)err, 0, 0);
-    if (n < 0)
+    if (n < 0) {
+      drop_errors(h);
       return;
+    }
     addr_to_wire(&from, &a, len);
     dgram_put(buf, &from);
     if (credit_take(h->sock, (uint32_t)n + 1))
@@ -358,6 +368,8 @@ void sock_close(struct handle *h)
     watch(h);
     w = s->waiting;
     s->waiting = 0;
+    if (s->listening) /* at once, although the thread may still use it */
+      shutdown(h->fd, SHUT_RD);
   }
   pthread_mutex_unlock(&N.lock);
   while (w) {
