@@ -24,6 +24,7 @@
 
 #define LIGHTS_MAX 128
 #define PATH_ROOM 248
+#define BLOCK 512u /* of st_blocks */
 #define OPEN_FLAGS (O_CLOEXEC | O_NOCTTY | O_LARGEFILE | O_NONBLOCK | O_NOFOLLOW | O_DIRECTORY)
 #define F_DUPFD_CLOEXEC_NR 1030
 
@@ -249,7 +250,7 @@ static void settle_position(struct call *c, struct handle h, const struct light 
   req_handle(&q, h);
   req_u64(&q, l->pos);
   req_u64(&q, SEEK_SET);
-  req_call(&q, false);
+  req_post(&q, -1);
 }
 
 static void settle_light(struct call *c, unsigned i)
@@ -384,15 +385,33 @@ static long seek_to(struct light *l, int64_t by, unsigned whence)
   return from + by;
 }
 
+/* Where data and holes are is the file system's to say, unless there can be no hole. */
+static bool may_seek(const struct light *l, int64_t by, unsigned whence)
+{
+  if (S_ISDIR(l->attr.mode))
+    return whence == SEEK_SET && !by;
+  if (whence == SEEK_SET || whence == SEEK_CUR)
+    return true;
+  bool filled = whence == SEEK_END || (by >= 0 && l->attr.blocks * BLOCK >= l->attr.size);
+  return whence <= SEEK_HOLE && filled && unchanged(l);
+}
+
+static long seek_filled(struct light *l, uint64_t from, unsigned whence)
+{
+  if (from >= l->attr.size)
+    return -ENXIO;
+  l->off = whence == SEEK_DATA ? from : l->attr.size;
+  return (long)l->off;
+}
+
 bool light_seek(struct call *c, int fd, int64_t by, unsigned whence, long *r)
 {
   struct light *l = light_get(c->p, fd);
   if (!l)
     return false;
-  bool dir = S_ISDIR(l->attr.mode);
-  if (whence > SEEK_END || (whence == SEEK_END && !unchanged(l)) || (dir && (whence != SEEK_SET || by)))
+  if (!may_seek(l, by, whence))
     return give_up(c, l, fd);
-  *r = seek_to(l, by, whence);
+  *r = whence > SEEK_END ? seek_filled(l, (uint64_t)by, whence) : seek_to(l, by, whence);
   light_put(l);
   c->where = N_MEMORY;
   return true;

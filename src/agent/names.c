@@ -149,6 +149,7 @@ static void take_dir(const struct name_dir *d, struct name_answer *a)
   a->attr = d->self;
   a->full = d->flags & ND_SELF;
   a->instance = d->instance;
+  a->flags = 0;
 }
 
 static void take_entry(const struct names *v, const struct name_entry *e, struct name_answer *a)
@@ -158,6 +159,7 @@ static void take_entry(const struct names *v, const struct name_entry *e, struct
   a->full = e->flags & NF_FULL &&
             __atomic_load_n(&session->gens[file_gen(e->attr.dev, e->attr.ino)], __ATOMIC_ACQUIRE) == e->gen;
   a->instance = 0;
+  a->flags = e->flags;
   a->target_len = e->target_len;
   memcpy(a->target, e->target, e->target_len);
   if (S_ISDIR(e->attr.mode) && dir_read(v, e->attr.dev, e->attr.ino, &d))
@@ -346,15 +348,34 @@ long names_error(struct call *c, struct at *at, bool follow)
   return a.error;
 }
 
-/*
- * What the file's owner may do is told by the first three bits alone, whatever an access list says. Others' rights are
- * the slave's to tell.
- */
-static bool may(const struct wire_attr *a, unsigned want, bool *sure)
+static bool in_group(const struct facts *f, uint64_t gid)
+{
+  bool in = gid == f->egid;
+  for (uint32_t i = 0; i < f->ngroups && i < sizeof f->groups / sizeof *f->groups; i++)
+    in |= f->groups[i] == gid;
+  return in;
+}
+
+/* The bits that say what this session's user may do. What the owner may is told by the first three alone, whatever an
+   access list says; others' rights only where there is none. -1: the slave is to tell. */
+static int bits_of(const struct name_answer *a)
 {
   const struct facts *f = &session->facts;
-  *sure = !want || (a->uid == f->euid && f->euid == f->ruid && f->euid != 0);
-  return !want || ((a->mode >> 6) & want) == want;
+  const struct wire_attr *w = &a->attr;
+  if (f->euid != f->ruid || f->egid != f->rgid || f->euid == 0)
+    return -1;
+  if (w->uid == f->euid)
+    return w->mode >> 6 & 7;
+  if (!(a->flags & NF_PLAIN) || f->ngroups > sizeof f->groups / sizeof *f->groups)
+    return -1;
+  return (in_group(f, w->gid) ? w->mode >> 3 : w->mode) & 7;
+}
+
+static bool may(const struct name_answer *a, unsigned want, bool *sure)
+{
+  int bits = want ? bits_of(a) : 0;
+  *sure = bits >= 0;
+  return ((unsigned)bits & want) == want && !(want & X_BIT && a->flags & NF_NOEXEC);
 }
 
 bool names_access(struct call *c, struct at *at, unsigned want, bool follow, long *result)
@@ -368,7 +389,7 @@ bool names_access(struct call *c, struct at *at, unsigned want, bool follow, lon
   if (k == KNOWN_THERE) {
     if (want && (!a.full || want & W_BIT))
       return false; /* a read-only file system has a say in writing */
-    *result = may(&a.attr, want, &sure) ? 0 : -EACCES;
+    *result = may(&a, want, &sure) ? 0 : -EACCES;
   }
   c->where = sure ? N_MEMORY : c->where;
   return sure;

@@ -17,6 +17,7 @@ enum known {
 };
 struct name_answer {
   bool full; /* all of attr can be relied on; else only type, device and inode */
+  uint8_t flags; /* enum name_flag, with `full' */
   struct wire_attr attr;
   uint32_t target_len; /* of a symbolic link's text, 0: not known */
   char target[TARGET_ROOM];

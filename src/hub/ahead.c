@@ -52,6 +52,7 @@ struct call {
   uint32_t handle; /* of the file that it makes or changes; H_NONE: it is named by path only */
   uint64_t seq;
   struct made *in;             /* where it changes a name; 0: nowhere */
+  struct made *into;           /* where else: a new name's place, if it renames */
   struct made *dir;            /* that it makes */
   struct made_entry *entry;    /* that it makes */
   uint64_t from_dev, from_ino; /* the directory of somebody else's from which it removes; 0: none */
@@ -101,6 +102,8 @@ static void call_end(struct call *c)
     c->entry->call = 0;
   if (c->in)
     made_release(c->in);
+  if (c->into)
+    made_release(c->into);
   free(c->path);
   c->active = false;
   c->next_free = A.free;
@@ -546,6 +549,8 @@ static bool rename_name(struct hub *h, const struct message *m)
   struct call *c = send_named(h, m, FF_OWN, &p, from.dir);
   if (!c)
     return false;
+  c->into = to.dir;
+  made_hold(to.dir);
   dir_touched(h, from.dir, from.name, from.len, c->seq);
   dir_touched(h, to.dir, to.name, to.len, c->seq);
   entry_touched(h, from.e, c->seq);
@@ -814,6 +819,8 @@ static void failed(struct hub *h, struct call *c, int err)
     made_remove(c->entry);
   if (c->in && !c->in->gone)
     made_forget(c->in);
+  if (c->into && !c->into->gone)
+    made_forget(c->into);
   if (c->from_ino)
     names_void(h, c->from_dev, c->from_ino);
 }

@@ -373,6 +373,8 @@ void store_resized(struct store *st, uint64_t size);
 bool store_shared(const struct store *st);             /* a program may have a shared mapping */
 bool store_needs(struct hub *h, const struct file *f); /* it writes through this handle */
 bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* false: not its tag */
+/* A read of a file whose contents are all here: true if it has been answered. */
+bool store_read(struct hub *h, const struct message *m);
 bool store_event(struct hub *h, int wd);
 void stores_flush(struct hub *h);
 void stores_acked(struct hub *h);
@@ -408,8 +410,14 @@ struct keep {
   bool unasked;      /* nobody has asked for it */
   const uint8_t *data;
   uint32_t n;
+  uint64_t size, offset; /* of a piece: of the whole file, and where it lies */
 };
 void kept_put(struct hub *h, const struct keep *k);
+/* The next piece of a file; with the last one the file is put. What came of another before is dropped. */
+void kept_part(struct hub *h, const struct keep *k);
+void kept_part_drop(struct hub *h);
+/* All of a file that has been fetched for other reasons: its bytes are read from `fd'. */
+void kept_file(struct hub *h, const struct keep *k, int fd);
 void kept_drop(struct hub *h, uint64_t dev, uint64_t ino);
 void kept_drop_dirs(struct hub *h);
 void kept_count_unused(struct hub *h); /* into N_WASTED, at the session's end */

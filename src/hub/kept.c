@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hub/internal.h"
 #include "proto/kept.h"
@@ -21,6 +22,8 @@ struct kept_ring {
   uint32_t first, n; /* of placed[] */
   struct placed placed[KEPT_FILES];
   bool unasked[KEPT_FILES];
+  struct keep whole; /* being put together from pieces: ino 0: none, n: how much there is */
+  uint8_t *bytes;    /* KEPT_MAX, for that */
 };
 
 static struct kept_memory *memory(struct hub *h)
@@ -147,6 +150,59 @@ void kept_put(struct hub *h, const struct keep *o)
   k->len = o->n;
   k->ahead = o->ahead;
   write_end(&k->seq);
+}
+
+/* ---- larger files ---- */
+
+void kept_part_drop(struct hub *h)
+{
+  if (!h->kept || !h->kept->whole.ino)
+    return;
+  hub_count(h, N_AHEAD, h->kept->whole.n);
+  hub_count(h, N_WASTED, h->kept->whole.n);
+  h->kept->whole.ino = 0;
+}
+
+static bool bytes_ready(struct hub *h)
+{
+  if (ready(h) && !h->kept->bytes)
+    h->kept->bytes = malloc(KEPT_MAX);
+  return h->kept && h->kept->bytes;
+}
+
+void kept_part(struct hub *h, const struct keep *k)
+{
+  if (!bytes_ready(h))
+    return;
+  struct keep *w = &h->kept->whole;
+  if (!k->offset) {
+    kept_part_drop(h);
+    *w = *k;
+    w->n = 0;
+  }
+  if (w->ino != k->ino || w->dev != k->dev || w->gen != k->gen || w->size != k->size || w->n != k->offset) {
+    kept_part_drop(h);
+    return;
+  }
+  memcpy(h->kept->bytes + w->n, k->data, k->n);
+  w->n += k->n;
+  if (w->n < w->size)
+    return;
+  w->data = h->kept->bytes;
+  kept_put(h, w);
+  w->ino = 0;
+}
+
+void kept_file(struct hub *h, const struct keep *k, int fd)
+{
+  if (k->size > KEPT_MAX || !bytes_ready(h))
+    return;
+  kept_part_drop(h);
+  struct keep whole = *k;
+  whole.data = h->kept->bytes;
+  whole.n = (uint32_t)k->size;
+  if (pread(fd, h->kept->bytes, k->size, 0) == (ssize_t)k->size)
+    kept_put(h, &whole);
 }
 
 /* ---- what comes with an open ---- */

@@ -227,8 +227,18 @@ static int take_name(struct taking *t, struct rbuf *r, unsigned item)
 static int get_keep(struct rbuf *r, struct keep *k)
 {
   *k = (struct keep){.dev = get_u64(r), .ino = get_u64(r), .ahead = get_u32(r), .unasked = true};
-  k->data = get_blob(r, &k->n, KEPT_MAX);
+  k->data = get_blob(r, &k->n, CONTENTS_MAX);
   return r->bad || !k->ino ? -EPROTO : 0;
+}
+
+static int get_part(struct rbuf *r, struct keep *k)
+{
+  *k = (struct keep){.dev = get_u64(r), .ino = get_u64(r), .ahead = get_u32(r), .unasked = true};
+  k->size = get_u64(r);
+  k->offset = get_u64(r);
+  k->data = get_blob(r, &k->n, CONTENTS_MAX);
+  bool fits = k->size <= KEPT_MAX && k->n && k->offset <= k->size && k->n <= k->size - k->offset;
+  return r->bad || !k->ino || !fits ? -EPROTO : 0;
 }
 
 /* A directory's records are tied to what is known of its names; a file's to its counter. */
@@ -242,6 +252,21 @@ static int take_keep(struct taking *t, struct rbuf *r)
   k.instance = names_instance(t->h, k.dev, k.ino);
   if (t->drained && t->h->gen_seq[index] <= t->ack && t->h->name_seq[index] <= t->ack)
     kept_put(t->h, &k);
+  return 0;
+}
+
+/* A piece of a file, and then all of it, is true only if it has not changed since the first. */
+static int take_part(struct taking *t, struct rbuf *r)
+{
+  struct keep k;
+  if (get_part(r, &k))
+    return -EPROTO;
+  uint32_t index = file_gen(k.dev, k.ino);
+  k.gen = t->gens[t->ngens++];
+  if (t->drained && t->h->gen_seq[index] <= t->ack)
+    kept_part(t->h, &k);
+  else
+    kept_part_drop(t->h);
   return 0;
 }
 
@@ -277,6 +302,8 @@ static int take_item(struct taking *t, unsigned item, struct rbuf *r)
     return 0;
   case NI_KEEP:
     return take_keep(t, r);
+  case NI_PART:
+    return take_part(t, r);
   default:
     return -EPROTO;
   }
@@ -306,9 +333,9 @@ static int read_gens(struct hub *h, struct rbuf r, uint32_t *gens)
       if (get_entry(&r, &o) || n == FRAME_ENTRIES)
         return -EPROTO;
       gens[n++] = gen_of(h, o.attr.dev, o.attr.ino);
-    } else if (item == NI_KEEP) {
+    } else if (item == NI_KEEP || item == NI_PART) {
       struct keep k;
-      if (get_keep(&r, &k) || n == FRAME_ENTRIES)
+      if ((item == NI_KEEP ? get_keep : get_part)(&r, &k) || n == FRAME_ENTRIES)
         return -EPROTO;
       gens[n++] = gen_of(h, k.dev, k.ino);
     }

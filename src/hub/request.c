@@ -235,6 +235,8 @@ static int relay(struct hub *h, const struct message *m)
     return 0;
   }
   bool reads = call && m->f.op == OP_pread64;
+  if (reads && store_read(h, m))
+    return 0;
   if (reads && readahead_read(h, m))
     return readahead_follow(h, m), 0;
   if (call && ahead_call(h, m))

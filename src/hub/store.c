@@ -458,10 +458,13 @@ static void answer_all(struct store *st)
 /* The memfd is given the file's time. */
 static void filled(struct hub *h, struct store *st)
 {
+  struct keep k = {.dev = st->dev, .ino = st->ino, .gen = st->gen, .size = st->size};
   struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {st->attr.mtime, st->attr.mtime_nsec}};
   st->failed |= futimens(st->memfd, times) != 0;
   st->failed |= st->writer != H_NONE && !begin_base(st);
   st->filled = true;
+  if (!st->failed && !st->shared && !st->retired && is_true(h, st)) /* whoever opens it next needs no answer */
+    kept_file(h, &k, st->memfd);
   st->next_flush = now_ms() + FLUSH_EVERY;
   if (!st->failed) /* or the waiters see their sockets closed */
     answer_all(st);
@@ -550,6 +553,25 @@ bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint
   if (r.bad)
     return false;
   took(h, st, i, f->result, data, len);
+  return true;
+}
+
+bool store_read(struct hub *h, const struct message *m)
+{
+  static uint8_t bytes[FRAME_DATA_MAX];
+  struct rbuf r = {m->body, m->body + m->n, false};
+  struct file *f = file_at(h, get_u64(&r));
+  uint64_t room = get_u64(&r), offset = get_u64(&r);
+  struct store *st = f && f->kind == K_REG ? store_of(h, f) : 0;
+  if (!st || !st->filled || st->shared || !is_true(h, st) || offset > INT64_MAX)
+    return false;
+  if ((f->flags & LINUX_O_ACCMODE) == O_WRONLY)
+    return false;
+  ssize_t n = pread(st->memfd, bytes, room < sizeof bytes ? room : sizeof bytes, (off_t)offset);
+  if (n < 0)
+    return false;
+  struct iovec part = {bytes, (size_t)n};
+  slot_data(h, m->f.tag, &part, 1);
   return true;
 }
 

@@ -16,7 +16,7 @@
 #define KEPT_WAYS 8
 #define KEPT_UNIT 64 /* bytes; where an entry's begin is counted in these */
 #define KEPT_ROOM (64u << 20)
-#define KEPT_MAX CONTENTS_MAX /* of one file or directory */
+#define KEPT_MAX WHOLE_MAX /* of one file; a directory's records come in one piece */
 
 struct kept {
   uint32_t seq; /* odd while the hub writes */

@@ -28,8 +28,14 @@ enum name_item {
   NI_FLUSH,    /* none is: needs no selection */
   NI_KEEP,     /* needs no selection. device, inode, 4 bytes: number for W_AHEAD or 0, then a buffer: all that a regular
                   file holds, or all records of a directory that is complete */
+  NI_PART,     /* needs no selection. device, inode, number, 8 bytes size of the file, 8 bytes offset, a buffer: a piece of a
+                  larger file. Pieces come in order; together they are as one KEEP */
 };
-enum name_flag { NF_FULL = 1 /* all attributes can be relied on; else only type, device and inode */ };
+enum name_flag {
+  NF_FULL = 1,   /* all attributes can be relied on; else only type, device and inode */
+  NF_PLAIN = 2,  /* its mode says who may do what with it: there is no access list */
+  NF_NOEXEC = 4, /* a regular file that its mount lets nobody execute */
+};
 
 #define NAME_ROOM 104  /* longer names are never told */
 #define TARGET_ROOM 96 /* longer targets neither */

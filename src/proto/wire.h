@@ -205,6 +205,8 @@ struct wire_statfs {
  */
 #define CONTENTS_MAX (64u << 10)
 #define DIR_NAMES_MAX (32u << 10)
+/* The most of one file that is told without being asked for, in pieces of CONTENTS_MAX. */
+#define WHOLE_MAX (1u << 20)
 
 /* How much of F_INPUT and of F_OUTPUT may be under way, each: what is still shown after an interrupt. */
 #define TERMINAL_WINDOW (64u << 10)

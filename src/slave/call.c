@@ -521,14 +521,27 @@ static void tell_names(struct call *c, long r)
     names_touch(&c->at[0], op != OP_openat || r < 0);
   if (c->nspots && r >= 0 && (op == OP_openat || op == OP_statx))
     tell_directory(c);
-  if (c->nspots && r >= 0 && op == OP_openat && c->promise.contents && c->at[0].name[0])
-    guess_file_opened(c->at[0].dir, c->at[0].name);
+  bool reads = r >= 0 && op == OP_openat && !(c->a[2] & (O_ACCMODE | O_PATH));
+  if (c->nspots && reads && c->at[0].name[0])
+    (c->promise.contents ? guess_file_opened : guess_large_opened)(c->at[0].dir, c->at[0].name);
   if (c->nspots)
     return;
   if (r == -ENOENT && c->nhandles)
     names_missed(c->h[0]->fd, c->path[0].text);
   else if (r == -ENOENT)
     names_missed(-1, c->path[0].text);
+}
+
+/* Names that somebody has waited for are likely to be asked about, and so is their directory. */
+static void tell_changed(struct call *c)
+{
+  unsigned op = c->row->wire;
+  bool makes = op == OP_mkdirat || op == OP_mknodat || op == OP_symlinkat || op == OP_linkat || op == OP_renameat2;
+  bool changes = makes || op == OP_unlinkat || (op == OP_openat && c->a[2] & O_CREAT);
+  if (!changes || c->f.flags & (FF_OWN | FF_MADE) || c->worker || !c->asked || c->rooted)
+    return;
+  for (unsigned i = op == OP_linkat; i < c->nspots; i++)
+    names_refresh(&c->at[i]);
 }
 
 static void run(struct call *c, const uint8_t *body, uint32_t n)
@@ -554,6 +567,8 @@ static void run(struct call *c, const uint8_t *body, uint32_t n)
     }
   }
   tell_names(c, r);
+  if (r >= 0)
+    tell_changed(c);
   if (c->asked)
     answer_call(c, r);
   else

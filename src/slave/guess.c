@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
@@ -29,12 +30,20 @@
 #define GROWTH 4
 #define STEP_BYTES (64u << 10)
 #define STEP_DIRS 8
+#define AGAIN_MAX 4 /* larger files under way that were opened a second time */
+#define SEEN_MAX 256
 #define MISSES_MIN 2 /* files opened before the others are guessed */
 
 struct node {
   struct node *next;
   bool told, sent; /* its names; its files */
   char path[];     /* absolute */
+};
+
+/* A file that is told in pieces. */
+struct large {
+  int fd;
+  uint64_t size, at; /* size 0: none */
 };
 
 struct walk {
@@ -48,6 +57,7 @@ struct walk {
   unsigned dirs, dirs_window;
   uint32_t bytes, bytes_window;
   bool mark_dir, mark_file;
+  struct large large;
   char root[WIRE_PATH_MAX];
 };
 
@@ -57,7 +67,25 @@ static struct {
   uint64_t clock;
   char touched[WIRE_PATH_MAX]; /* the directory that became known last */
   char opened[WIRE_PATH_MAX];  /* whose file was opened last */
+  struct large again[AGAIN_MAX];
+  uint64_t seen[SEEN_MAX]; /* of larger files that have been opened: device and inode, mixed */
 } A;
+
+static void large_end(struct large *l)
+{
+  if (l->size)
+    close(l->fd);
+  l->size = 0;
+}
+
+static uint32_t large_step(struct large *l, uint32_t mark)
+{
+  uint32_t n = names_ahead_piece(l->fd, l->size, l->at, l->at ? 0 : mark);
+  l->at += n;
+  if (!n || l->at >= l->size)
+    large_end(l);
+  return n;
+}
 
 /* ---- walks ---- */
 
@@ -69,6 +97,7 @@ static void walk_free(struct walk *w)
   }
   if (w->dir)
     closedir(w->dir);
+  large_end(&w->large);
   *w = (struct walk){.number = 0};
 }
 
@@ -204,6 +233,7 @@ static void step_dirs(struct walk *w)
 
 static void close_dir(struct walk *w)
 {
+  large_end(&w->large);
   if (w->dir)
     closedir(w->dir);
   w->dir = 0;
@@ -241,10 +271,42 @@ static void files_from(struct walk *w, struct node *n, const char *after)
   rewinddir(w->dir);
 }
 
+static uint32_t file_mark(const struct walk *w)
+{
+  return w->mark_file ? w->number << 1 | 1 : 0;
+}
+
+/* One file, or the first piece of one; a piece that is on its way is followed by the others. */
+static uint32_t tell_file(struct walk *w, const char *name)
+{
+  uint32_t n = names_ahead_file(dirfd(w->dir), name, file_mark(w));
+  if (n)
+    return n;
+  int fd = names_ahead_large(dirfd(w->dir), name, w->bytes_window, &w->large.size);
+  if (fd < 0) {
+    w->large.size = 0;
+    return 0;
+  }
+  w->large.fd = fd;
+  w->large.at = 0;
+  return 0;
+}
+
+static void told_bytes(struct walk *w, uint32_t n, uint32_t *done)
+{
+  w->mark_file = w->mark_file && !n;
+  *done += n;
+  w->bytes -= n < w->bytes ? n : w->bytes;
+}
+
 static void step_files(struct walk *w)
 {
   uint32_t done = 0;
-  while (w->bytes && done < STEP_BYTES && files_open(w)) {
+  while ((w->bytes || w->large.size) && done < STEP_BYTES && files_open(w)) {
+    if (w->large.size) {
+      told_bytes(w, large_step(&w->large, file_mark(w)), &done);
+      continue;
+    }
     struct dirent *e = readdir(w->dir);
     if (!e) {
       close_dir(w);
@@ -254,10 +316,7 @@ static void step_files(struct walk *w)
     }
     if (e->d_type != DT_REG)
       continue;
-    uint32_t n = names_ahead_file(dirfd(w->dir), e->d_name, w->mark_file ? w->number << 1 | 1 : 0);
-    w->mark_file = w->mark_file && !n;
-    done += n;
-    w->bytes -= n < w->bytes ? n : w->bytes;
+    told_bytes(w, tell_file(w, e->d_name), &done);
   }
   if (!w->dir)
     w->bytes = 0;
@@ -265,9 +324,17 @@ static void step_files(struct walk *w)
 
 /* ---- when ---- */
 
+static struct large *again_next(void)
+{
+  for (unsigned i = 0; i < AGAIN_MAX; i++)
+    if (A.again[i].size)
+      return &A.again[i];
+  return 0;
+}
+
 static bool wants(const struct walk *w)
 {
-  return w->number && (w->dirs || w->bytes);
+  return w->number && (w->dirs || w->bytes || w->large.size);
 }
 
 bool guess_wants(void)
@@ -275,7 +342,7 @@ bool guess_wants(void)
   for (unsigned i = 0; i < WALKS_MAX; i++)
     if (wants(&A.w[i]))
       return true;
-  return false;
+  return again_next();
 }
 
 /* What was asked for last is most likely to be used next. */
@@ -285,9 +352,11 @@ void guess_step(void)
   for (unsigned i = 0; i < WALKS_MAX; i++)
     if (wants(&A.w[i]) && (!w || A.w[i].used > w->used))
       w = &A.w[i];
-  if (!w)
+  if (again_next())
+    large_step(again_next(), 0);
+  else if (!w)
     return;
-  if (w->dirs)
+  else if (w->dirs)
     step_dirs(w);
   else
     step_files(w);
@@ -385,4 +454,24 @@ void guess_file_opened(int dirfd, const char *name)
   more_bytes(w);
   if (n != w->files && !n->sent) /* else it is on its way */
     files_from(w, n, name);
+}
+
+/* Opened a second time, it may be a third. */
+void guess_large_opened(int dirfd, const char *name)
+{
+  struct stat st;
+  struct large *l = 0;
+  if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
+    return;
+  uint64_t key = (uint64_t)st.st_dev * 0x9e3779b97f4a7c15u ^ (uint64_t)st.st_ino, *seen = &A.seen[key % SEEN_MAX];
+  bool again = *seen == key;
+  *seen = key;
+  for (unsigned i = 0; i < AGAIN_MAX; i++)
+    l = A.again[i].size ? l : &A.again[i];
+  if (!again || !l)
+    return;
+  l->at = 0;
+  l->fd = names_ahead_large(dirfd, name, WHOLE_MAX, &l->size);
+  if (l->fd < 0)
+    l->size = 0;
 }

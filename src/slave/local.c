@@ -41,13 +41,10 @@ static int bound_new(struct call *c, int type)
   if (fd < 0)
     return -errno;
   int err = call_at(bind, fd, s);
-  bool made = !err;
   if (!err && fstatat(s->dir, s->name, &st, AT_SYMLINK_NOFOLLOW))
     err = -errno;
   if (!err)
     err = sock_add(c->a[3], fd, type, &st);
-  if (err && made)
-    unlinkat(s->dir, s->name, 0);
   if (err)
     close(fd);
   return err;

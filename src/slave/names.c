@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
@@ -31,7 +33,7 @@
 #define NONE 0xffffu
 #define TOLD_MAX 24    /* names of a directory that is not told whole */
 #define AT_ONCE_MAX 96 /* entries of a directory told at the first call */
-#define WHOLE_MAX 2048 /* ... at the third */
+#define NAMES_MAX 2048 /* ... at the third */
 #define WHOLE_AFTER 2
 #define IDLE_EVENTS_MAX 512 /* changes by others, without a call of ours: not worth telling any longer */
 #define EVENTS (IN_CREATE | IN_DELETE | IN_MOVE | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR)
@@ -331,6 +333,22 @@ static void tell_absent(const char *name)
   put_blob(&T.w, name, (uint32_t)strlen(name));
 }
 
+/* Of a file of somebody else's, for which it matters: those of one's own are plain to their owner. */
+static bool is_plain(int fd, const struct wire_attr *a)
+{
+  char path[40];
+  if (!S_ISREG(a->mode) || a->uid == geteuid())
+    return false;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  return getxattr(path, "system.posix_acl_access", 0, 0) < 0 && (errno == ENODATA || errno == EOPNOTSUPP);
+}
+
+static bool is_noexec(int fd, const struct wire_attr *a)
+{
+  struct statvfs fs;
+  return S_ISREG(a->mode) && a->mode & 0111 && !fstatvfs(fd, &fs) && fs.f_flag & ST_NOEXEC;
+}
+
 /* Watched before its attributes are read, so that those can be relied on; a directory has its own say (tell_self). */
 static uint8_t read_file(int fd, struct wire_attr *a)
 {
@@ -342,7 +360,9 @@ static uint8_t read_file(int fd, struct wire_attr *a)
     return 0;
   if (stamp)
     watch_name(stamp, a->dev, a->ino);
-  return stamp ? NF_FULL : 0;
+  if (!stamp)
+    return 0;
+  return (uint8_t)(NF_FULL | (is_plain(fd, a) ? NF_PLAIN : 0) | (is_noexec(fd, a) ? NF_NOEXEC : 0));
 }
 
 static bool tell_file(int fd, const char *name)
@@ -578,7 +598,7 @@ void names_touch_dir(int dirfd, bool list)
   tell_select(d, fresh ? NI_DIR : NI_IN);
   tell_self(dirfd);
   if (list && !d->whole)
-    tell_whole(d, dirfd, WHOLE_MAX, SUBDIRS_MAX);
+    tell_whole(d, dirfd, NAMES_MAX, SUBDIRS_MAX);
   out_told();
 }
 
@@ -591,21 +611,40 @@ static void touch(int dirfd, const char *name, bool resend)
     out_names(0, 0, true);
     return;
   }
+  bool first = fresh || d->touches == 1; /* the other directory's listing made it known */
   tell_begin();
   if (fresh)
     ancestors(dirfd);
   tell_select(d, fresh ? NI_DIR : NI_IN);
   tell_self(dirfd);
-  if (!d->whole && (fresh || d->touches >= WHOLE_AFTER))
-    tell_whole(d, dirfd, fresh ? AT_ONCE_MAX : WHOLE_MAX, SUBDIRS_MAX);
+  if (!d->whole && (first || d->touches >= WHOLE_AFTER))
+    tell_whole(d, dirfd, first ? AT_ONCE_MAX : NAMES_MAX, SUBDIRS_MAX);
   else if (*name)
     tell_name(dirfd, name);
-  if (*name && fresh && !d->whole)
+  if (*name && first && !d->whole)
     tell_name(dirfd, name);
   remember_told(d, name);
   out_told();
-  if (fresh)
+  if (first)
     guess_dir_touched(dirfd);
+}
+
+void names_refresh(const struct spot *s)
+{
+  bool fresh;
+  if (!N.on || !s->name[0] || strchr(s->name, '/') || strlen(s->name) >= NAME_ROOM)
+    return;
+  names_look(); /* what the call has done is withdrawn ahead of this */
+  out_names_begin();
+  struct dir *d = know(s->dir, &fresh);
+  tell_begin();
+  if (d) {
+    tell_select(d, fresh ? NI_DIR : NI_IN);
+    tell_self(s->dir);
+    tell_name(s->dir, s->name);
+    remember_told(d, s->name);
+  }
+  out_told();
 }
 
 /* ---- ahead of being asked (guess.c) ---- */
@@ -618,13 +657,18 @@ static void tell_room(uint32_t n)
   tell_begin();
 }
 
-static void tell_keep(uint64_t dev, uint64_t ino, uint32_t ahead, const uint8_t *p, uint32_t n)
+static void tell_bytes(unsigned item, uint64_t dev, uint64_t ino, uint32_t ahead, uint32_t room)
 {
-  tell_room(n + 64);
-  tell_item(NI_KEEP);
+  tell_room(room + 64);
+  tell_item(item);
   put_u64(&T.w, dev);
   put_u64(&T.w, ino);
   put_u32(&T.w, ahead);
+}
+
+static void tell_keep(uint64_t dev, uint64_t ino, uint32_t ahead, const uint8_t *p, uint32_t n)
+{
+  tell_bytes(NI_KEEP, dev, ino, ahead, n);
   put_blob(&T.w, p, n);
 }
 
@@ -651,7 +695,7 @@ bool names_ahead_dir(int dirfd, uint32_t ahead)
   tell_select(d, fresh ? NI_DIR : NI_IN);
   tell_self(dirfd);
   if (!d->whole)
-    tell_whole(d, dirfd, WHOLE_MAX, 0);
+    tell_whole(d, dirfd, NAMES_MAX, 0);
   bool whole = d->whole;
   if (whole)
     tell_list(d, dirfd, ahead);
@@ -659,26 +703,69 @@ bool names_ahead_dir(int dirfd, uint32_t ahead)
   return whole;
 }
 
+static bool watched_attr(int fd, struct wire_attr *a)
+{
+  uint64_t stamp = watch_add(fd, false);
+  if (!stamp || attr_read(fd, "", AT_EMPTY_PATH, STAT_MASK, a))
+    return false;
+  watch_name(stamp, a->dev, a->ino);
+  return S_ISREG(a->mode);
+}
+
+static uint8_t contents[CONTENTS_MAX + 1];
+
 static uint32_t tell_contents(int fd, uint32_t ahead)
 {
-  static uint8_t contents[CONTENTS_MAX + 1];
   struct wire_attr a;
-  uint64_t stamp = watch_add(fd, false);
-  if (!stamp || attr_read(fd, "", AT_EMPTY_PATH, STAT_MASK, &a))
-    return 0;
-  watch_name(stamp, a.dev, a.ino);
-  if (!S_ISREG(a.mode) || a.size > CONTENTS_MAX || pread(fd, contents, a.size + 1, 0) != (ssize_t)a.size)
+  if (!watched_attr(fd, &a) || a.size > CONTENTS_MAX || pread(fd, contents, a.size + 1, 0) != (ssize_t)a.size)
     return 0;
   tell_keep(a.dev, a.ino, ahead, contents, (uint32_t)a.size);
   return (uint32_t)a.size + 1;
 }
 
-uint32_t names_ahead_file(int dirfd, const char *name, uint32_t ahead)
+static uint32_t tell_piece(int fd, uint64_t size, uint64_t offset, uint32_t ahead)
+{
+  struct wire_attr a;
+  uint64_t left = size - offset, want = left < CONTENTS_MAX ? left : CONTENTS_MAX;
+  if (!watched_attr(fd, &a) || a.size != size || pread(fd, contents, want, (off_t)offset) != (ssize_t)want)
+    return 0;
+  tell_bytes(NI_PART, a.dev, a.ino, ahead, (uint32_t)want);
+  put_u64(&T.w, size);
+  put_u64(&T.w, offset);
+  put_blob(&T.w, contents, (uint32_t)want);
+  return (uint32_t)want;
+}
+
+/* A regular file of so many bytes, or -1. */
+static int open_sized(int dirfd, const char *name, uint64_t least, uint64_t most, uint64_t *size)
 {
   struct stat st;
-  if (!N.on || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || st.st_size > CONTENTS_MAX)
-    return 0;
-  int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (!N.on || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
+    return -1;
+  *size = (uint64_t)st.st_size;
+  if (*size < least || *size > most)
+    return -1;
+  return openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+int names_ahead_large(int dirfd, const char *name, uint64_t most, uint64_t *size)
+{
+  return open_sized(dirfd, name, CONTENTS_MAX + 1, most < WHOLE_MAX ? most : WHOLE_MAX, size);
+}
+
+uint32_t names_ahead_piece(int fd, uint64_t size, uint64_t offset, uint32_t ahead)
+{
+  out_names_begin();
+  tell_begin();
+  uint32_t n = tell_piece(fd, size, offset, ahead);
+  out_told();
+  return n;
+}
+
+uint32_t names_ahead_file(int dirfd, const char *name, uint32_t ahead)
+{
+  uint64_t size;
+  int fd = open_sized(dirfd, name, 0, CONTENTS_MAX, &size);
   if (fd < 0)
     return 0;
   out_names_begin();

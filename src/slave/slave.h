@@ -129,6 +129,7 @@ int names_fd(void);
 /* A call has been made at that spot: main thread only. resend: the master does not know the name, or not any longer. */
 struct spot;
 void names_touch(const struct spot *s, bool resend);
+void names_refresh(const struct spot *s); /* a name there has been made, removed or replaced */
 void names_touch_dir(int dirfd, bool list);    /* a directory has been looked at, or opened */
 void names_link(int dirfd, const char *name);  /* a symbolic link is followed; any thread */
 void names_missed(int base, const char *path); /* its walk ended at a name that does not exist */
@@ -152,6 +153,10 @@ void own_made(struct call *c); /* what it has made, for its reply */
    `ahead': what the master says when that is used, see names.h. Main thread only. */
 bool names_ahead_dir(int dirfd, uint32_t ahead);
 uint32_t names_ahead_file(int dirfd, const char *name, uint32_t ahead);
+/* A larger one is told in pieces: it is opened (-1: it is not one, or above `most'), and each call tells the next. 0: no
+   more follow. */
+int names_ahead_large(int dirfd, const char *name, uint64_t most, uint64_t *size);
+uint32_t names_ahead_piece(int fd, uint64_t size, uint64_t offset, uint32_t ahead);
 
 /* ---- guess.c: what will be asked for next; main thread only ---- */
 bool guess_wants(void); /* there is something to tell, when nothing else is to be done and the stream takes it */
@@ -160,6 +165,7 @@ bool guess_used(uint64_t number); /* W_AHEAD */
 void guess_dir_opened(int dirfd);
 void guess_dir_touched(int dirfd);                    /* a call was made in a directory that was not known */
 void guess_file_opened(int dirfd, const char *name); /* for reading */
+void guess_large_opened(int dirfd, const char *name); /* the same of one whose contents did not come with that */
 
 /* ---- walk.c ---- */
 struct spot {
