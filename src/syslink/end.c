@@ -3,8 +3,8 @@
  *
  * An end is a socket of sequenced packets. What has no reply yet is known to the process that uses the end, by the
  * kernel's cookie of the socket: duplicates of a descriptor are one end, and a number that was closed and used again is
- * another. Owns the registry of ends. Lock order: the registry, an end's `reading', its `lock'. Must never sleep with
- * any of them but in answer().
+ * another. Owns the registry of ends. Lock order: an end's `reading', the registry, an end's `lock'. Must never
+ * sleep with any but `reading', which a fork does not wait for.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,17 +39,15 @@ static void each_end(void (*f)(struct end *))
 
 static void hold(struct end *e)
 {
-  pthread_mutex_lock(&e->reading);
   pthread_mutex_lock(&e->lock);
 }
 
 static void let_go(struct end *e)
 {
   pthread_mutex_unlock(&e->lock);
-  pthread_mutex_unlock(&e->reading);
 }
 
-/* Threads that were sending or waiting are not in the child. */
+/* Threads that were sending, waiting or reading are not in the child: what they have just taken is the parent's. */
 static void alone(struct end *e)
 {
   for (struct ledger_entry *c = e->sent.at; (c = sl_ledger_next(&e->sent, c)); c++)
@@ -61,6 +59,7 @@ static void alone(struct end *e)
     close(e->room);
   e->room = -1;
   pthread_cond_init(&e->settled, 0);
+  pthread_mutex_init(&e->reading, 0);
   let_go(e);
 }
 

@@ -222,11 +222,11 @@ static int file_of(struct msghdr *h)
   return file;
 }
 
-/* What waits, and how large it is: more than 0, 0 at the end, -EAGAIN, -EPROTO. */
+/* What comes next, and how large it is: more than 0, 0 at the end, -EAGAIN, -EPROTO. */
 static int peek(int fd, struct message *m)
 {
   _Alignas(8) char head[MESSAGE_PEEK];
-  ssize_t n = recv(fd, head, sizeof head, MSG_PEEK | MSG_DONTWAIT);
+  ssize_t n = recv(fd, head, sizeof head, MSG_PEEK);
   if (n <= 0)
     return n ? -errno : 0;
   return sl_message_head(head, (size_t)n, false, m) ? -EPROTO : 1;
@@ -243,7 +243,7 @@ static int take_packet(int fd, const struct iovec *iov, int n, struct packet *p)
   struct msghdr h = {.msg_iov = parts, .msg_iovlen = 3, .msg_control = &c, .msg_controllen = sizeof c};
   if (second)
     parts[2] = (struct iovec){iov[1].iov_base, second};
-  ssize_t r = recvmsg(fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  ssize_t r = recvmsg(fd, &h, MSG_CMSG_CLOEXEC);
   if (r <= 0)
     return r ? -errno : 0;
   p->bytes = (size_t)r;
@@ -361,7 +361,10 @@ static bool is_dead(struct end *e)
   return dead;
 }
 
-/* A connection that was reset says so once, in front of what it still holds. */
+/*
+ * One thread waits in the kernel, the others for their turn: a message goes to one of them without waking all.
+ * A connection that was reset says so once, in front of what it still holds.
+ */
 static int read_once(struct end *e, int fd, const struct iovec *iov, int n)
 {
   pthread_mutex_lock(&e->reading);
@@ -381,9 +384,5 @@ ssize_t syslink_readv(int fd, const struct iovec *iov, int iovcnt)
   struct end *e = sl_end_get(fd);
   if (!e)
     return -1;
-  int r = iovcnt > 2 ? -EFBIG : iovcnt < 1 ? -EINVAL : -EAGAIN;
-  while (r == -EAGAIN && (r = read_once(e, fd, iov, iovcnt)) == -EAGAIN && !nonblocking(fd))
-    if (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1) < 0)
-      r = -errno;
-  return finish(e, r);
+  return finish(e, iovcnt > 2 ? -EFBIG : iovcnt < 1 ? -EINVAL : read_once(e, fd, iov, iovcnt));
 }
