@@ -143,6 +143,7 @@ struct call {
   unsigned long a[6];
   struct regs *regs;
   bool no_return;    /* the handler has set regs itself (rt_sigreturn, ...) */
+  bool made_lazy;    /* mmap: lazy.c knows the new mapping */
   uint64_t began;    /* trace_clock() at the start, while tracing */
 };
 

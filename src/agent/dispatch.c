@@ -2,6 +2,7 @@
  * From a trapped or jumped call to its handler and back: the table says which. Restarting after a signal is decided
  * here and nowhere else.
  */
+#include "agent/lazy.h"
 #include "agent/light.h"
 #include "agent/signal.h"
 #include "agent/start.h"
@@ -78,6 +79,8 @@ static long serve(struct call *c)
   }
   if (c->p->lights)
     light_before(c);
+  if (lazy_any)
+    lazy_before(c);
   return handlers[c->nr](c);
 }
 

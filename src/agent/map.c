@@ -8,6 +8,7 @@
  */
 #include <linux/mman.h>
 
+#include "agent/lazy.h"
 #include "agent/light.h"
 
 #define PAGE 4096ul
@@ -154,17 +155,17 @@ struct rights {
   int32_t level, type, fd, pad;
 };
 
-/* The hub's answer: the descriptor, or -EIO if there is none. */
-static long receive_fd(int sock)
+/* The hub's answer: the descriptor, or -EIO if there is none. *id: 0, nothing is left to be filled; else what to ask
+   for it by. */
+static long receive_fd(int sock, uint64_t *id)
 {
-  uint64_t word; /* 0: nothing is left to be filled */
   struct rights ctl = {0};
-  struct iov v = {(uint64_t)&word, sizeof word};
+  struct iov v = {(uint64_t)id, sizeof *id};
   struct msg_k m = {.iov = &v, .iovlen = 1, .control = &ctl, .controllen = sizeof ctl};
   long r;
   while ((r = sys3(__NR_recvmsg, sock, &m, MSG_CMSG_CLOEXEC)) == -EINTR)
     ;
-  if (r != sizeof word || ctl.level != SOL_SOCKET || ctl.type != SCM_RIGHTS || ctl.len < 20)
+  if (r != sizeof *id || ctl.level != SOL_SOCKET || ctl.type != SCM_RIGHTS || ctl.len < 20)
     return -EIO;
   return ctl.fd;
 }
@@ -183,7 +184,7 @@ static const char *placeholder_path(struct call *c, int fd)
   return path;
 }
 
-static long ask_fd(struct call *c, struct handle h, const char *path, enum mapfd what)
+static long ask_fd(struct call *c, struct handle h, const char *path, unsigned what, uint64_t *id)
 {
   struct req q;
   int pair[2];
@@ -203,14 +204,15 @@ static long ask_fd(struct call *c, struct handle h, const char *path, enum mapfd
   r = req_post_uncounted(&q, pair[1]);
   sys1(__NR_close, pair[1]);
   if (r == 0)
-    r = receive_fd(pair[0]);
+    r = receive_fd(pair[0], id);
   sys1(__NR_close, pair[0]);
   return r;
 }
 
 long contents_fd(struct call *c, struct handle h, const char *path)
 {
-  return ask_fd(c, h, path, MAPFD_CONTENTS);
+  uint64_t none;
+  return ask_fd(c, h, path, MAPFD_CONTENTS, &none);
 }
 
 /* ---- private mappings ---- */
@@ -261,10 +263,32 @@ long contents_read(struct call *c, const struct rfile *f, void *to, uint64_t n, 
   return r;
 }
 
+/* What is executed, and what loaders map, is needed whole, or soon will be. */
+static bool may_be_lazy(const struct call *c, const struct rfile *f)
+{
+  return f->s->attr.size > MAP_LAZY_MIN && !(c->a[2] & PROT_EXEC) && !(c->a[3] & (MAP_DENYWRITE | MAP_EXECUTABLE));
+}
+
+/* The descriptor is used up. */
+static long map_fd(struct call *c, long fd, uint64_t id)
+{
+  if (fd < 0)
+    return fd;
+  c->a[4] = (unsigned long)fd;
+  long r = id ? lazy_map(c, id) : pass(c);
+  sys1(__NR_close, fd);
+  return r;
+}
+
 static long map_private(struct call *c, struct rfile *f)
 {
+  uint64_t id = 0;
   if (contents_here(f->s))
     return pass(c);
+  if (may_be_lazy(c, f)) {
+    long fd = ask_fd(c, f->h, placeholder_path(c, f->fd), MAPFD_CONTENTS | MAPFD_LAZY, &id);
+    return map_fd(c, fd, id);
+  }
   long own, fd = kept_take(c, f, &own);
   c->a[4] = (unsigned long)fd;
   long r = fd < 0 ? fd : pass(c);
@@ -277,12 +301,12 @@ static long map_private(struct call *c, struct rfile *f)
 static long map_shared(struct call *c, struct rfile *f)
 {
   const struct wire_attr *a = &f->s->attr;
-  long fd = ask_fd(c, f->h, placeholder_path(c, f->fd), MAPFD_SHARED);
+  unsigned lazy = may_be_lazy(c, f) && !may_write(f->s) ? MAPFD_LAZY : 0;
+  uint64_t id = 0;
+  long fd = ask_fd(c, f->h, placeholder_path(c, f->fd), MAPFD_SHARED | lazy, &id);
+  long r = map_fd(c, fd, id);
   if (fd < 0)
-    return fd;
-  c->a[4] = (unsigned long)fd;
-  long r = pass(c);
-  sys1(__NR_close, fd);
+    return r;
   if (r >= 0 || r < -4095)
     remember((uint64_t)r, c->a[1], a->dev, a->ino);
   return r;
@@ -337,6 +361,8 @@ long a_mmap(struct call *c)
     r = file && file_of(c, (int)c->a[4], &f) ? map_remote(c, &f) : pass(c);
   if (is_error(r))
     return r;
+  if (fixed && lazy_any && !c->made_lazy)
+    lazy_unmapped(c, addr, len);
   if (file)
     text_mapped((unsigned long)r, len, c->a[2], c->a[3] & (MAP_KIND | MAP_ANONYMOUS));
   return r;
@@ -348,6 +374,8 @@ static long unmap(struct call *c)
   long r = pass(c);
   if (r == 0)
     range_gone(c->a[0], c->a[1]);
+  if (r == 0 && lazy_any)
+    lazy_unmapped(c, c->a[0], c->a[1]);
   return r;
 }
 
@@ -392,12 +420,17 @@ long a_mremap(struct call *c)
   if (agent_memory(old, page_up(old_len)) || (fixed && agent_memory(c->a[4], page_up(len))))
     return -EFAULT;
   bool known = __atomic_load_n(&list, __ATOMIC_ACQUIRE) && find(old, &m);
+  struct lazy_moved lazy = lazy_any ? lazy_moving(c, old, old_len > len ? old_len : len) : (struct lazy_moved){0};
   text_unmapped(old, page_up(old_len));
   if (fixed)
     text_unmapped(c->a[4], page_up(len));
   long r = pass(c);
   if (is_error(r))
     return r;
+  if (lazy_any && !(c->a[3] & MREMAP_DONTUNMAP))
+    lazy_unmapped(c, old, old_len);
+  if (lazy_any)
+    lazy_moved(c, &lazy, (uint64_t)r, len);
   if (fixed)
     range_gone(c->a[4], len);
   if ((uint64_t)r != old && !(c->a[3] & MREMAP_DONTUNMAP))

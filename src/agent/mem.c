@@ -1,6 +1,7 @@
 /* The program's memory calls that concern the agent only: protecting its own ranges and knowing about text. */
 #include <linux/capability.h>
 
+#include "agent/lazy.h"
 #include "agent/names.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
@@ -60,6 +61,8 @@ long a_range(struct call *c)
 /* Text that becomes writable belongs to a program that makes its own: no more rewriting there. */
 long a_mprotect(struct call *c)
 {
+  if (c->a[2] & PROT_WRITE && lazy_any && lazy_not_writable(c->a[0], c->a[1]))
+    return -EACCES;
   if (c->a[2] & PROT_WRITE)
     text_unmapped(c->a[0], c->a[1]);
   return to_the_hole(c);

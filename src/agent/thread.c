@@ -5,6 +5,7 @@
  *     0  struct thread, struct sigheld     4 KiB  buffers     24 KiB  agent stack     128 KiB  alternate signal stack
  *     256 KiB  the message being built     272 KiB  room for a slot of the session's memory
  */
+#include "agent/lazy.h"
 #include "agent/signal.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
@@ -192,6 +193,7 @@ static void forked(struct thread *t)
   call_bind(p);
   space_born(p);
   creds_born(p);
+  lazy_forked(t);
   count(N_PROCESSES);
 }
 

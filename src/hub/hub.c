@@ -330,6 +330,8 @@ static void turn(struct hub *h)
     enum source src = (enum source)(e[i].data.u64 >> 32);
     if (src == SRC_IN)
       stream_read(h);
+    if (src == SRC_FAULT)
+      lazy_faults(h, (uint32_t)e[i].data.u64);
     if (src == SRC_SIGNAL)
       take_signal(h);
     if (src == SRC_NOTES)

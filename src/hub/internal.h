@@ -209,7 +209,8 @@ enum source {
   SRC_COMMAND,
   SRC_SIGNAL,
   SRC_NOTES,
-  SRC_PTY
+  SRC_PTY,
+  SRC_FAULT
 };
 int hub_watch(struct hub *h, int fd, uint32_t events, enum source src, uint32_t value);
 
@@ -379,6 +380,12 @@ bool store_event(struct hub *h, int wd);
 void stores_flush(struct hub *h);
 void stores_acked(struct hub *h);
 void stores_tick(struct hub *h);
+
+/* ---- lazy.c: mapped files that are fetched where they are looked at ---- */
+int lazy_place(struct hub *h, struct message *m);       /* W_LAZY; 0 or -EPROTO */
+int lazy_fetch(struct hub *h, const struct message *m); /* W_FETCH */
+void lazy_faults(struct hub *h, uint32_t number);       /* of a userfaultfd */
+void lazy_process_gone(struct hub *h, uint32_t ctx);    /* or it executes another program */
 
 /* ---- names.c: what the slave tells of its directories ---- */
 int names_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n); /* 0 or -EPROTO */

@@ -98,6 +98,7 @@ void procs_unlock_dead(struct hub *h)
 static void end_of(struct hub *h, pid_t pid, uint32_t ctx)
 {
   slots_of_dead(h, pid);
+  lazy_process_gone(h, ctx);
   stores_flush(h);
   files_of_dead(h, ctx);
   bound_sweep(h);
@@ -123,6 +124,7 @@ void proc_bind(struct hub *h, const struct message *m)
   if (*known && (*known)->ended) /* its number has passed on: nothing of it can follow this message */
     settle(h, known);
   else if (*known) { /* the same process after an exec */
+    lazy_process_gone(h, (*known)->ctx);
     (*known)->ctx = m->f.ctx;
     return;
   }

@@ -87,6 +87,33 @@ static void came(uint64_t now, uint64_t delay, uint32_t bytes)
   A.bytes = 0;
 }
 
+static void began(uint64_t now)
+{
+  if (A.under_way++)
+    return;
+  A.since = now;
+  A.bytes = 0;
+}
+
+uint64_t readahead_allowed(void)
+{
+  return (uint64_t)A.allowed * BLOCK_SIZE;
+}
+
+uint64_t readahead_asked(void)
+{
+  uint64_t now = now_ns() / 1000;
+  began(now);
+  return now;
+}
+
+void readahead_came(uint64_t asked, uint32_t bytes)
+{
+  uint64_t now = now_ns() / 1000;
+  A.under_way--;
+  came(now, now - asked, bytes);
+}
+
 /* ---- blocks ---- */
 
 static struct block *block_free(void)
@@ -164,10 +191,7 @@ static bool ask_block(struct hub *h, const struct file *f)
   ra->last = &b->next;
   ra->end += b->len;
   ra->held++;
-  if (!A.under_way++) {
-    A.since = b->asked;
-    A.bytes = 0;
-  }
+  began(b->asked);
   ask_read(h, READAHEAD_TAG + (uint32_t)(b - A.block), 0, f->handle, b->offset, b->len);
   return true;
 }

@@ -292,6 +292,10 @@ static int own_op(struct hub *h, struct message *m)
     return store_want(h, m);
   case W_FLUSH:
     return store_flush_call(h, m);
+  case W_LAZY:
+    return lazy_place(h, m);
+  case W_FETCH:
+    return lazy_fetch(h, m);
   case W_TRACE:
     return trace(h, m);
   case W_CLOSED:

@@ -21,8 +21,9 @@
 #include "base/io.h"
 #include "hub/internal.h"
 #include "hub/readahead.h"
+#include "hub/store.h"
 
-#define FILLS 8 /* reads under way for one store */
+#define FILLS_WHOLE 8 /* reads under way for one store that is filled at once */
 #define COMPARE_SIZE (64u << 10)
 #define WORD 8u
 #define MEMFD_NAME 250   /* the kernel's bound, with the NUL */
@@ -30,39 +31,6 @@
 #define FLUSH_SHARE 20   /* and at most this part of the time is spent on comparing */
 #define STORES_MAX 1024
 #define STORES_BYTES (256ull << 20) /* bytes above which nothing is kept that no program uses */
-
-struct waiter {
-  struct waiter *next;
-  int sock;
-  bool may_write;
-};
-
-struct store {
-  struct store *next, *next_of_file;
-  uint64_t dev, ino;
-  char *path;              /* or 0 */
-  uint32_t reader, writer; /* handles; H_NONE */
-  int memfd, wd;
-  uint8_t *base; /* `size' bytes, once there is a writer */
-  uint64_t size;
-  bool based;
-  bool filled, eof, failed;
-  struct {
-    bool active;
-    uint64_t offset;
-    uint32_t left;
-  } fill[FILLS];
-  uint32_t tag; /* of fill[0] */
-  uint64_t next_fill, next_flush, seq /* of the last write posted */;
-  bool asked_state;      /* fill[0] asks for the attributes, ahead of the contents */
-  struct wire_attr attr; /* when filling began */
-  uint32_t gen;          /* the file's counter then ... */
-  bool watched;          /* ... whose standing still means that the contents are true */
-  bool shared;           /* a program has, or had until lately, a shared mapping: the memfd is the file to it */
-  bool retired;          /* stale: lives on for those who wait for it */
-  uint64_t used;         /* now_ms() when somebody last wanted it */
-  struct waiter *waiters;
-};
 
 /* A W_FLUSH that is answered when the slave has everything. */
 struct flush {
@@ -131,12 +99,17 @@ static bool put_both(struct store *st, uint64_t offset, const void *data, uint32
 
 void store_written(struct store *st, uint64_t offset, const void *data, uint32_t n)
 {
-  if (st->filled && !put_both(st, offset == UINT64_MAX ? st->size : offset, data, n))
+  offset = offset == UINT64_MAX ? st->size : offset;
+  if (st->lazy ? !lazy_written(st, offset, data, n) : st->filled && !put_both(st, offset, data, n))
     st->failed = true;
 }
 
 void store_resized(struct store *st, uint64_t size)
 {
+  if (st->lazy) {
+    st->failed |= !lazy_resized(st, size);
+    return;
+  }
   if (size > INT64_MAX || ftruncate(st->memfd, (off_t)size)) {
     st->failed = true;
     return;
@@ -238,11 +211,12 @@ static void name_of(char name[MEMFD_NAME], struct hub *h, const struct store *st
 static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino, const char *called)
 {
   static uint32_t next_tag = SESSION_SLOTS;
+  static uint64_t next_id = 1;
   struct store *st = calloc(1, sizeof *st);
   char path[32], name[MEMFD_NAME];
   if (!st)
     return 0;
-  *st = (struct store){.dev = dev, .ino = ino, .reader = H_NONE, .writer = H_NONE, .tag = next_tag};
+  *st = (struct store){.dev = dev, .ino = ino, .reader = H_NONE, .writer = H_NONE, .tag = next_tag, .id = next_id++};
   st->gen = gen_now(h, st);
   st->path = called ? strdup(called) : 0;
   name_of(name, h, st);
@@ -297,6 +271,7 @@ static void store_drop(struct hub *h, struct store *st)
     at = &(*at)->next_of_file;
   *at = st->next_of_file;
   drop_waiters(st);
+  lazy_end(h, st);
   inotify_rm_watch(h->inotify, st->wd);
   close(st->memfd);
   release(h, &st->reader);
@@ -313,6 +288,14 @@ static bool unused(const struct store *st)
     return false;
   fcntl(st->memfd, F_SETLEASE, F_UNLCK);
   return true;
+}
+
+struct store *store_by_id(struct hub *h, uint64_t id)
+{
+  struct store *st = h->stores;
+  while (st && st->id != id)
+    st = st->next;
+  return st;
 }
 
 static bool filling(const struct store *st)
@@ -333,13 +316,13 @@ static bool is_true(const struct hub *h, const struct store *st)
 static void retire(struct hub *h, struct store *st)
 {
   st->retired = true;
-  if (!filling(st))
+  if (!filling(st) && !(st->lazy && !unused(st)))
     store_drop(h, st);
 }
 
 static bool idle(const struct store *st)
 {
-  return st->filled && !filling(st) && !st->waiters && unused(st);
+  return (st->filled || st->lazy) && !filling(st) && !st->waiters && unused(st);
 }
 
 static bool much_kept(const struct hub *h)
@@ -347,7 +330,7 @@ static bool much_kept(const struct hub *h)
   uint64_t bytes = 0;
   unsigned n = 0;
   for (const struct store *st = h->stores; st; st = st->next, n++)
-    bytes += st->size;
+    bytes += st->lazy ? lazy_bytes(st) : st->size;
   return bytes > STORES_BYTES || n > STORES_MAX;
 }
 
@@ -378,16 +361,19 @@ bool store_event(struct hub *h, int wd)
   if (!idle(st))
     return true;
   store_flush(h, st);
-  if (st->shared || !is_true(h, st))
+  if (st->shared || st->retired || !is_true(h, st)) {
     store_drop(h, st);
-  else
-    keep_bounded(h);
+    return true;
+  }
+  lazy_unmapped(h, st);
+  release(h, &st->reader); /* who maps it next brings his own */
+  keep_bounded(h);
   return true;
 }
 
 /* ---- filling ---- */
 
-static void ask(struct hub *h, struct store *st, unsigned i)
+void store_ask(struct hub *h, struct store *st, unsigned i)
 {
   uint8_t body[24];
   struct wbuf w = {body, body + sizeof body, false};
@@ -411,22 +397,25 @@ static void ask_state(struct hub *h, struct store *st)
 
 static void ask_more(struct hub *h, struct store *st)
 {
-  for (unsigned i = 0; i < FILLS; i++) {
+  for (unsigned i = 0; i < FILLS_WHOLE; i++) {
     if (st->fill[i].active || st->eof || st->failed)
       continue;
     st->fill[i].active = true;
     st->fill[i].offset = st->next_fill;
     st->fill[i].left = FRAME_DATA_MAX;
     st->next_fill += FRAME_DATA_MAX;
-    ask(h, st, i);
+    store_ask(h, st, i);
   }
 }
 
-/* Every program gets an open file of its own, whose end the kernel tells. The 0: nothing is left to be filled. */
+/* Every program gets an open file of its own, whose end the kernel tells. With it a number, if parts are still to be
+   filled on demand. Who then maps it shared must be able to write to it, or the kernel tells nobody of what is missing.
+ */
 static void answer(const struct store *st, int sock, bool may_write)
 {
   char path[32];
-  uint64_t to_fill = 0;
+  uint64_t to_fill = st->filled ? 0 : st->id;
+  may_write |= to_fill && st->shared;
   snprintf(path, sizeof path, "/proc/self/fd/%d", st->memfd);
   int fd = open(path, (may_write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
   if (fd < 0)
@@ -448,30 +437,75 @@ static bool begin_base(struct store *st)
   return st->based;
 }
 
-static void answer_all(struct store *st)
+/* Those that can be. True if others are left. */
+static bool answer_some(struct store *st)
 {
-  for (struct waiter *w = st->waiters; w; w = w->next)
+  bool left = false;
+  for (struct waiter **at = &st->waiters; *at;) {
+    struct waiter *w = *at;
+    if (!st->filled && !w->lazy) {
+      left = true;
+      at = &w->next;
+      continue;
+    }
+    *at = w->next;
     answer(st, w->sock, w->may_write);
-  drop_waiters(st);
+    close(w->sock);
+    free(w);
+  }
+  return left;
 }
 
 /* The memfd is given the file's time. */
-static void filled(struct hub *h, struct store *st)
+static bool take_time(const struct store *st)
 {
   struct keep k = {.dev = st->dev, .ino = st->ino, .gen = st->gen, .size = st->size};
   struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {st->attr.mtime, st->attr.mtime_nsec}};
-  st->failed |= futimens(st->memfd, times) != 0;
+  return !futimens(st->memfd, times);
+}
+
+void store_filled(struct hub *h, struct store *st)
+{
+  lazy_end(h, st);
+  st->failed |= !take_time(st);
   st->failed |= st->writer != H_NONE && !begin_base(st);
   st->filled = true;
   if (!st->failed && !st->shared && !st->retired && is_true(h, st)) /* whoever opens it next needs no answer */
     kept_file(h, &k, st->memfd);
   st->next_flush = now_ms() + FLUSH_EVERY;
   if (!st->failed) /* or the waiters see their sockets closed */
-    answer_all(st);
+    answer_some(st);
+  drop_waiters(st);
   if (st->failed || st->retired)
     store_drop(h, st);
   else
     release(h, &st->reader);
+}
+
+/* The attributes are known: what follows is all of the contents, or, of a large file of which nobody wants all,
+ * nothing. */
+static void begin(struct hub *h, struct store *st)
+{
+  bool lazy = st->attr.size > MAP_LAZY_MIN && st->writer == H_NONE;
+  for (const struct waiter *w = st->waiters; w; w = w->next)
+    lazy &= w->lazy;
+  if (!lazy || !lazy_begin(st)) {
+    ask_more(h, st);
+    return;
+  }
+  take_time(st);
+  answer_some(st);
+}
+
+/* Of what is filled already, or lazy. */
+static void serve_waiters(struct hub *h, struct store *st)
+{
+  if (answer_some(st)) {
+    st->whole = true;
+    lazy_more(h, st);
+  } else if (st->filled && !filling(st)) {
+    release(h, &st->reader);
+  }
 }
 
 static void took(struct hub *h, struct store *st, unsigned i, int64_t result, const uint8_t *data, uint32_t n)
@@ -484,10 +518,10 @@ static void took(struct hub *h, struct store *st, unsigned i, int64_t result, co
   st->fill[i].left -= n;
   st->fill[i].active = n && st->fill[i].left && !st->failed;
   if (st->fill[i].active)
-    ask(h, st, i);
+    store_ask(h, st, i);
   ask_more(h, st);
   if (!filling(st))
-    filled(h, st);
+    store_filled(h, st);
 }
 
 static bool same_state(const struct wire_attr *a, const struct wire_attr *b)
@@ -500,8 +534,7 @@ static bool same_state(const struct wire_attr *a, const struct wire_attr *b)
 static void looked_again(struct hub *h, struct store *st, const struct wire_attr *a)
 {
   if (same_state(a, &st->attr)) {
-    answer_all(st);
-    release(h, &st->reader);
+    serve_waiters(h, st);
     return;
   }
   struct store *fresh = store_new(h, st->dev, st->ino, st->path);
@@ -512,9 +545,19 @@ static void looked_again(struct hub *h, struct store *st, const struct wire_attr
     st->waiters = 0;
     fresh->used = st->used;
     fresh->attr = *a;
-    ask_more(h, fresh);
+    begin(h, fresh);
   }
   retire(h, st);
+}
+
+void store_rests(struct hub *h, struct store *st)
+{
+  if (st->waiters && is_true(h, st))
+    serve_waiters(h, st);
+  else if (st->waiters)
+    ask_state(h, st);
+  else if (st->retired && unused(st))
+    store_drop(h, st);
 }
 
 static bool took_state(struct hub *h, struct store *st, const struct frame *f, const uint8_t *body, uint32_t n)
@@ -527,12 +570,12 @@ static bool took_state(struct hub *h, struct store *st, const struct frame *f, c
   st->watched = f->result >= 0 && f->flags & FF_CACHEABLE;
   if (f->result < 0) {
     st->failed = true;
-    filled(h, st);
-  } else if (st->filled) {
+    store_filled(h, st);
+  } else if (st->filled || st->lazy) {
     looked_again(h, st, &a);
   } else {
     st->attr = a;
-    ask_more(h, st);
+    begin(h, st);
   }
   return !r.bad;
 }
@@ -552,7 +595,10 @@ bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint
   const uint8_t *data = f->result < 0 ? 0 : get_blob(&r, &len, st->fill[i].left);
   if (r.bad)
     return false;
-  took(h, st, i, f->result, data, len);
+  if (st->lazy)
+    lazy_took(h, st, i, f->result, data, len);
+  else
+    took(h, st, i, f->result, data, len);
   return true;
 }
 
@@ -577,12 +623,12 @@ bool store_read(struct hub *h, const struct message *m)
 
 /* ---- W_MAPFD ---- */
 
-static bool wait_filled(struct store *st, struct message *m, bool may_write)
+static bool wait_filled(struct store *st, struct message *m, bool may_write, bool lazy)
 {
   struct waiter *w = malloc(sizeof *w);
   if (!w)
     return false;
-  *w = (struct waiter){st->waiters, m->fd, may_write};
+  *w = (struct waiter){st->waiters, m->fd, may_write, lazy};
   st->waiters = w;
   m->fd = -1;
   return true;
@@ -621,23 +667,22 @@ static bool use_handle(struct store *st, const struct file *f, bool shared)
   return true;
 }
 
-static void want(struct hub *h, struct message *m, const struct file *f, bool shared)
+static void want(struct hub *h, struct message *m, const struct file *f, bool shared, bool lazy)
 {
   char path[MEMFD_NAME];
   ssize_t n = recv(m->fd, path, sizeof path - 1, MSG_DONTWAIT); /* what the program calls the file, if it says so */
   path[n < 0 ? 0 : n] = 0;
   struct store *st = current(h, f, path);
   bool may_write = shared && (f->flags & LINUX_O_ACCMODE) != O_RDONLY;
+  lazy &= !may_write;
   if (!st || !use_handle(st, f, shared))
     return; /* its socket is closed: the program is told that there is no memory */
   st->used = now_ms();
-  if (st->filled && is_true(h, st)) {
-    answer(st, m->fd, may_write);
-    if (!filling(st))
-      release(h, &st->reader);
+  if (!wait_filled(st, m, may_write, lazy))
     return;
-  }
-  if (wait_filled(st, m, may_write) && !filling(st))
+  if ((st->filled || st->lazy) && is_true(h, st))
+    serve_waiters(h, st);
+  else if (!filling(st))
     ask_state(h, st);
 }
 
@@ -647,9 +692,9 @@ int store_want(struct hub *h, struct message *m)
   struct rbuf r = {m->body, m->body + m->n, false};
   uint64_t handle = get_u64(&r), what = get_u64(&r);
   struct file *f = file_at(h, handle);
-  if (!f || !f->known || m->fd < 0 || what > MAPFD_CONTENTS)
+  if (!f || !f->known || m->fd < 0 || what > (MAPFD_CONTENTS | MAPFD_LAZY))
     return -EPROTO;
-  want(h, m, f, what == MAPFD_SHARED);
+  want(h, m, f, !(what & MAPFD_CONTENTS), what & MAPFD_LAZY);
   return 0;
 }
 

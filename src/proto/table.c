@@ -66,6 +66,8 @@ static const struct row op_rows[W_END - WIRE_MAX] = {
     OP(W_CREDIT, "credit", "HI", 0),
     OP(W_ADOPT, "adopt", "HII", 0),
     OP(W_AHEAD, 0, "I", 0),
+    OP(W_LAZY, 0, "IIII", 0),
+    OP(W_FETCH, 0, "III", 0),
 };
 
 const struct row *row_of_op(unsigned op)

@@ -132,6 +132,9 @@ enum wire_op {
                     more may be accepted */
   W_ADOPT,       /* POST: "HII" listening socket, token, new handle: that connection's number */
   W_AHEAD,       /* POST: "I": what the slave sent ahead under that number is being used: more of it */
+  W_LAZY,        /* agent to hub, POST + FF_FD: "IIII" number that W_MAPFD gave, address, length, offset: the userfaultfd
+                    that comes with this tells where that mapping is looked at. Without one: the mapping has gone */
+  W_FETCH,       /* agent to hub, CALL: "III" that number, offset, length: is to be there */
   W_END,
 };
 
@@ -216,7 +219,9 @@ struct wire_statfs {
 enum place { PLACE_FILE, PLACE_STREAM };
 
 /* What W_MAPFD's memfd is for: a shared mapping, or looking at the contents as they are now. */
-enum mapfd { MAPFD_SHARED, MAPFD_CONTENTS };
+enum mapfd { MAPFD_SHARED, MAPFD_CONTENTS, MAPFD_LAZY = 2 /* besides: it need not be filled yet, if the file is large:
+                                                              what comes with it is then not 0, but names it */ };
+#define MAP_LAZY_MIN (4u << 20) /* smaller files are not worth it */
 
 /* In the pid of a lock that was found: the low half is the process context that holds it. */
 #define LOCK_CTX (1ll << 32)
