@@ -459,13 +459,13 @@ static bool answer_some(struct store *st)
 /* The memfd is given the file's time. */
 static bool take_time(const struct store *st)
 {
-  struct keep k = {.dev = st->dev, .ino = st->ino, .gen = st->gen, .size = st->size};
   struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {st->attr.mtime, st->attr.mtime_nsec}};
   return !futimens(st->memfd, times);
 }
 
 void store_filled(struct hub *h, struct store *st)
 {
+  struct keep k = {.dev = st->dev, .ino = st->ino, .gen = st->gen, .size = st->size};
   lazy_end(h, st);
   st->failed |= !take_time(st);
   st->failed |= st->writer != H_NONE && !begin_base(st);
