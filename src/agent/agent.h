@@ -233,6 +233,7 @@ void fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noretur
 uint32_t uid_shown(uint32_t uid); /* owners of local objects as the program is to see them */
 uint32_t gid_shown(uint32_t gid);
 bool creds_foreign(const struct proc *p); /* what the session knows of the slave's files is not this process's to use */
+bool creds_real(void); /* ids and powers are the kernel's here as well: both sides' users are root */
 void creds_tell(struct proc *p);          /* tells the slave whom this process is, and its root */
 void creds_born(struct proc *p);          /* a new context inherits that */
 void creds_start(struct proc *p, const struct carry *k);

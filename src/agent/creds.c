@@ -2,14 +2,19 @@
  * Whom a process is on the slave: user and group ids, supplementary groups, and the root directory that chroot(2) gave
  * it. The slave is told of whatever differs from the session's own (W_CONTEXT) and makes this process's calls with it.
  *
- * Owns struct proc's `ids' and `own_ids'. Nothing of it is the master kernel's: to that the process stays who it is, so
- * local files, signals and resources are as the master's user may have them. Ids are the process's, not each thread's.
+ * Owns struct proc's `ids' and `own_ids'. Where both sides' users are root, the kernel here changes the process's ids
+ * as well, and says what it may. Else nothing of it is the kernel's: to that the process stays who it is, so local
+ * files, signals and resources are as the master's user may have them. To the slave ids are the process's, not each
+ * thread's.
  */
+#include <linux/capability.h>
+
 #include "agent/call.h"
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
 #define ANY 0xffffffffu
+#define NGROUPS_MAX_K 65536
 
 /* Whose a local object is, as the program sees it: what belongs to the master's user belongs to the slave's. */
 uint32_t uid_shown(uint32_t uid)
@@ -230,16 +235,63 @@ static long set_group(struct call *c, struct ids *i)
   return r;
 }
 
+/* More than a message holds find no memory. */
+static long groups_in(struct call *c, struct ids *i)
+{
+  uint32_t n = (uint32_t)c->a[0];
+  if (n > NGROUPS_MAX_K)
+    return -EINVAL;
+  for (uint32_t at = 0, k; at < n; at += k) {
+    k = n - at < CONTEXT_GROUPS ? n - at : CONTEXT_GROUPS;
+    if (copy_in(i->groups, (const uint32_t *)c->a[1] + at, k * 4))
+      return -EFAULT;
+  }
+  if (n > CONTEXT_GROUPS)
+    return -ENOMEM;
+  i->ngroups = n;
+  return 0;
+}
+
 static long set_groups(struct call *c, struct ids *i)
 {
-  if (!powers(i))
-    return -EPERM;
-  if ((uint32_t)c->a[0] > CONTEXT_GROUPS)
-    return -EINVAL;
-  if (copy_in(i->groups, (const void *)c->a[1], (uint32_t)c->a[0] * 4))
-    return -EFAULT;
-  i->ngroups = (uint32_t)c->a[0];
-  return 0;
+  return powers(i) ? groups_in(c, i) : -EPERM;
+}
+
+/* ---- the same by the kernel here ---- */
+
+bool creds_real(void)
+{
+  const struct facts *f = &session->facts;
+  return f->master_uid == 0 && f->ruid == 0 && f->euid == 0;
+}
+
+/* What root alone could use is to be anybody's from here on, as /tmp is. */
+static void open_doors(void)
+{
+  char path[sizeof session->facts.tmpdir + 16];
+  static uint32_t opened;
+  if (__atomic_exchange_n(&opened, 1, __ATOMIC_RELAXED))
+    return;
+  fmt(path, sizeof path, "%s/.sockets", session->facts.tmpdir);
+  sys2(SYS_mkdir, path, 0700);
+  sys2(SYS_chmod, path, 01777);
+  sys2(SYS_chmod, session->facts.tmpdir, 01777);
+}
+
+static long set_real(struct call *c, struct ids *i)
+{
+  long r = c->nr == SYS_setgroups && capable(CAP_SETGID) ? groups_in(c, i) : 0;
+  if (r)
+    return r;
+  open_doors();
+  r = a_local(c);
+  if (r < 0)
+    return r;
+  sys3(SYS_getresuid, &i->ruid, &i->euid, &i->suid);
+  sys3(SYS_getresgid, &i->rgid, &i->egid, &i->sgid);
+  i->fsuid = (uint32_t)sys1(SYS_setfsuid, ANY);
+  i->fsgid = (uint32_t)sys1(SYS_setfsgid, ANY);
+  return r;
 }
 
 static bool of_users(long nr)
@@ -254,7 +306,10 @@ long a_setid(struct call *c)
   if (standalone())
     return a_local(c);
   c->where = N_MEMORY;
-  long r = c->nr == SYS_setgroups ? set_groups(c, &now) : of_users(c->nr) ? set_user(c, &now) : set_group(c, &now);
+  long r = creds_real()             ? set_real(c, &now)
+           : c->nr == SYS_setgroups ? set_groups(c, &now)
+           : of_users(c->nr)        ? set_user(c, &now)
+                                    : set_group(c, &now);
   if (r < 0 || !memcmp(&now, &p->ids, sizeof now))
     return r;
   lock(&p->lock);

@@ -209,6 +209,18 @@ static long refresh(struct call *c, struct handle h, char *path)
   return 0;
 }
 
+/* As the kernel names what lies outside a process's root; what does not fit has no name. */
+static const char *beyond_root(char *path)
+{
+  static const char mark[] = "(unreachable)";
+  size_t n = strlen(path) + 1, m = sizeof mark - 1;
+  if (n + m > PATH_SIZE)
+    return "";
+  memmove(path + m, path, n);
+  memcpy(path, mark, m);
+  return path;
+}
+
 long a_getcwd(struct call *c)
 {
   char *path = c->t->path_buf[2];
@@ -220,6 +232,8 @@ long a_getcwd(struct call *c)
   if (r)
     return r;
   const char *seen = root_seen(c->p, path);
+  if (seen == path && c->p->rooted == ROOT_REMOTE && c->p->root_path[1] && *path)
+    seen = beyond_root(path);
   size_t n = strlen(seen) + 1;
   if (n == 1)
     return -ENAMETOOLONG;

@@ -6,10 +6,12 @@
  */
 #include <asm/errno.h>
 #include <asm/unistd.h>
+#include <linux/capability.h>
 #include <linux/fcntl.h>
 #include <linux/xattr.h>
 
-#include "agent/call.h"
+#include "agent/io.h"
+#include "agent/start.h"
 
 #define PAGE_BYTES 4096ul
 #define AT_NAMED (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
@@ -318,16 +320,21 @@ long a_open_by_handle(struct call *c)
 {
   struct at at;
   struct opened o;
+  struct rfile mount;
   struct file_handle_k k;
   int r = route(c, (int)c->a[0], "", AT_EMPTY_PATH, &at, 0);
   if (r)
     return r;
   if (at.local)
     return handlers[__NR_pidfd_open](c);
+  if (file_of(c, (int)c->a[0], &mount) && mount.s->flags & O_PATH)
+    return -EBADF;
   if (copy_in(&k, (void *)c->a[1], sizeof k))
     return -EFAULT;
   if (!k.bytes || k.bytes > HANDLE_BYTES_MAX)
     return -EINVAL;
+  if (creds_real() && !capable(CAP_DAC_READ_SEARCH))
+    return -EPERM;
   o.h = handle_new();
   if (o.h.v == H_NONE)
     return -ENFILE;

@@ -459,7 +459,7 @@ static long write_begin(struct call *c, struct rfile *f, uint64_t off)
   return sys3(__NR_lseek, f->fd, 0, SEEK_CUR);
 }
 
-static uint64_t size_limit(void)
+uint64_t size_limit(void)
 {
   struct rlimit64 lim = {RLIM64_INFINITY, RLIM64_INFINITY};
   sys4(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, &lim);
@@ -750,6 +750,12 @@ static long sized_kind(const struct hstate *s, bool fallocate)
 }
 
 /* ftruncate(fd, length) and fallocate(fd, mode, offset, length). */
+static bool grows_to(struct call *c, struct rfile *f, uint64_t end)
+{
+  struct wire_attr a;
+  return file_attr(c, f, &a) == 0 && end > a.size;
+}
+
 long a_ftruncate(struct call *c)
 {
   struct rfile f;
@@ -761,7 +767,7 @@ long a_ftruncate(struct call *c)
     return r;
   bool grows = !fallocate || !(c->a[1] & FALLOC_FL_KEEP_SIZE);
   uint64_t end = fallocate ? c->a[2] + c->a[3] : c->a[1];
-  if (grows && (long)end > 0 && end > size_limit()) {
+  if (grows && (long)end > 0 && end > size_limit() && grows_to(c, &f, end)) {
     raise_signal(c, SIGNAL_FSIZE);
     return -EFBIG;
   }

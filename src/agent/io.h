@@ -55,6 +55,7 @@ long file_write(struct call *c, struct rfile *f, struct spans *sp, uint64_t off)
 long file_append(struct call *c, struct rfile *f, struct spans *sp, uint64_t off);
 /* Cuts a transfer to `off' at RLIMIT_FSIZE. 0 or -EFBIG, after the signal. */
 long file_bound(struct call *c, struct rfile *f, uint64_t off, uint64_t *n);
+uint64_t size_limit(void); /* RLIMIT_FSIZE */
 /* Waits until a write to the stream would not wait: how much it would take (or fail at), or -errno. */
 long stream_room(struct call *c, struct rfile *f);
 /* True if the placeholder holds the file's contents as they are. */

@@ -11,6 +11,10 @@
 #include "agent/sysnum.h"
 
 #define KEPT (CLONE_NEWPID | CLONE_NEWUSER)
+#define UNSHARED                                                                                                       \
+  (KEPT | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWTIME_K | CLONE_FS |    \
+   CLONE_FILES | CLONE_SIGHAND | CLONE_VM | CLONE_THREAD | CLONE_SYSVSEM)
+#define CLONE_NEWTIME_K 0x80
 
 long ns_allowed(uint64_t flags)
 {
@@ -49,7 +53,7 @@ void files_unshare(struct proc *p)
 long a_unshare(struct call *c)
 {
   bool threads = __atomic_load_n(&c->p->refs, __ATOMIC_RELAXED) > 1;
-  long r = ns_allowed(c->a[0]);
+  long r = c->a[0] & ~(unsigned long)UNSHARED ? -EINVAL : ns_allowed(c->a[0]);
   if (!r)
     r = threads && c->a[0] & (CLONE_FILES | CLONE_FS) ? -EINVAL : a_local(c);
   if (!r && c->a[0] & CLONE_FILES && c->p->files_shared)
@@ -59,11 +63,19 @@ long a_unshare(struct call *c)
   return r;
 }
 
+static bool is_pidfd(int fd)
+{
+  return sys4(SYS_pidfd_send_signal, fd, 0, 0, 0) != -EBADF;
+}
+
 /* setns(fd, type): what it is, the descriptor knows; a process descriptor has `type' as a set. */
 long a_setns(struct call *c)
 {
-  long kind = fd_hidden(c->p, (int)c->a[0]) ? -EBADF : sys3(SYS_ioctl, c->a[0], NS_GET_NSTYPE, 0);
-  long r = kind == -EBADF ? -EBADF : ns_allowed(kind > 0 ? (uint64_t)kind : c->a[1]);
+  int fd = (int)c->a[0];
+  long kind = fd_hidden(c->p, fd) ? -EBADF : sys3(SYS_ioctl, fd, NS_GET_NSTYPE, 0);
+  if (kind == -EBADF || (kind > 0 && c->a[1] && (int)c->a[1] != kind))
+    return kind > 0 ? -EINVAL : kind;
+  long r = kind > 0 ? ns_allowed((uint64_t)kind) : is_pidfd(fd) ? ns_allowed(c->a[1]) : 0;
   if (!r)
     r = a_local(c);
   if (!r && (kind > 0 ? (uint64_t)kind : c->a[1]) & CLONE_NEWUTS)

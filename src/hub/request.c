@@ -183,6 +183,8 @@ int note_before(struct hub *h, const struct message *m)
     note_lock(h, m);
   if (m->f.op == OP_openat)
     return m->f.type == F_CALL ? file_opening(h, m) : -EPROTO;
+  if (m->f.op == OP_open_by_handle_at)
+    return m->f.type == F_CALL ? file_making(h, m, K_REG) : -EPROTO;
   if (m->f.op == OP_inotify_init1)
     return m->f.type == F_CALL ? file_making(h, m, K_NOTIFY) : -EPROTO;
   if (m->f.op == W_SOCKET)

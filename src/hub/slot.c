@@ -87,6 +87,11 @@ static bool makes_handle(uint16_t op)
   return op == OP_inotify_init1 || op == W_UBIND || op == W_UCONNECT;
 }
 
+static bool opens_file(uint16_t op)
+{
+  return op == OP_openat || op == OP_open_by_handle_at;
+}
+
 static void slot_abandon(struct hub *h, uint32_t tag)
 {
   struct pending *c = &h->calls[tag];
@@ -134,9 +139,9 @@ static bool reply_file(uint16_t op, const struct frame *f, const uint8_t *body, 
 {
   struct rbuf r = {body, body + n, false};
   struct wire_attr a;
-  if (f->result < 0 || f->flags & FF_REDIRECT || (op != OP_openat && op != OP_fstat && op != OP_statx))
+  if (f->result < 0 || f->flags & FF_REDIRECT || (!opens_file(op) && op != OP_fstat && op != OP_statx))
     return false;
-  if (op == OP_openat)
+  if (opens_file(op))
     get_u64(&r);
   get_attr(&r, &a);
   *gen = file_gen(a.dev, a.ino);
@@ -222,7 +227,7 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   if (f->tag >= SESSION_SLOTS)
     return store_reply(h, f, body, n) ? 0 : -EPROTO;
   struct pending *c = &h->calls[f->tag];
-  if (c->op == OP_openat)
+  if (opens_file(c->op))
     file_opened(h, c->handle, f->flags & FF_REDIRECT ? -ELOOP : f->result, body, n);
   if (c->op == W_NCONNECT)
     sock_connected(h, c->handle, f->result);
@@ -240,7 +245,7 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   }
   c->orphan = false;
   slot_free(h, f->tag);
-  if (c->op == OP_openat || makes_handle(c->op))
+  if (opens_file(c->op) || makes_handle(c->op))
     files_of_dead(h, c->ctx);
   return 0;
 }

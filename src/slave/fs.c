@@ -124,7 +124,8 @@ static int handle_in(const struct call *c, struct any_handle *k)
   return 0;
 }
 
-/* What it is shows only when it is open, and a device's or a FIFO's opening may wait. */
+/* What it is shows only when it is open, and a device's or a FIFO's opening may wait. The working directory's own
+   descriptor is one that the kernel takes for nothing but paths. */
 long do_open_by_handle(struct call *c)
 {
   struct any_handle k;
@@ -133,12 +134,16 @@ long do_open_by_handle(struct call *c)
   int err = handle_in(c, &k);
   if (err)
     return err;
-  int flags = (int)c->a[3], fd;
+  int flags = (int)c->a[3], fd, mount = openat(c->h[0]->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   do
-    fd = worker_cancelled() ? -EINTR : open_by_handle_at(c->h[0]->fd, &k.h, flags | O_NOCTTY | O_CLOEXEC);
+    fd = worker_cancelled() ? -EINTR
+                            : open_by_handle_at(mount < 0 ? c->h[0]->fd : mount, &k.h, flags | O_NOCTTY | O_CLOEXEC);
   while (fd == -1 && errno == EINTR);
-  if (fd < 0)
-    return fd == -1 ? -errno : fd;
+  int opened = fd == -1 ? -errno : fd;
+  if (mount >= 0)
+    close(mount);
+  if (opened < 0)
+    return opened;
   if (walk_elsewhere(fd)) {
     close(fd);
     return -ESTALE;

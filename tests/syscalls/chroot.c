@@ -83,6 +83,10 @@ int main(void)
       say("refused: %s", strerror(errno));
       exit(0);
     }
+    char dir[4096] = "";
+    YES(syscall(SYS_getcwd, dir, sizeof dir) > 0);
+    YES(!strncmp(dir, "(unreachable)/", 14));
+    YES(!getcwd(dir, sizeof dir));
     read_it("/etc/passwd");
     read_it("top");
     inside(outer);

@@ -19,6 +19,21 @@ static bool same(const struct handle *a, const struct handle *b)
          !memcmp(a->h.f_handle, b->h.f_handle, a->h.handle_bytes);
 }
 
+/* As root. It is as good as one opened by its name, and is there after the name has gone. */
+static void use(int fd)
+{
+  struct stat st;
+  T(fstat(fd, &st));
+  show_stat_buf("opened", &st);
+  show_fd("opened", fd);
+  T(pwrite(fd, "C", 1, 0));
+  show_file("g");
+  T(unlink("f"));
+  show_fd("opened", fd);
+  T(fcntl(fd, F_GETFL) & O_ACCMODE);
+  T(close(fd));
+}
+
 int main(void)
 {
   struct handle f, g, other;
@@ -50,7 +65,12 @@ int main(void)
   T(name(AT_FDCWD, "absent", 0, &g, &again));
   T(name(AT_FDCWD, "f", 0x8000, &g, &again));
   T(name_to_handle_at(AT_FDCWD, "f", (struct file_handle *)8, &again, 0));
-  T(open_by_handle_at(here, &f.h, O_RDONLY));
+  OK(open_by_handle_at(fd, &f.h, O_RDONLY));
+  OK(open_by_handle_at(AT_FDCWD, &f.h, O_RDONLY));
+  OK(open_by_handle_at(open("f", O_PATH), &f.h, O_RDONLY));
+  int opened = (int)OK(open_by_handle_at(here, &f.h, O_RDWR));
+  if (opened >= 0)
+    use(opened);
   f.h.handle_bytes = 0;
   T(open_by_handle_at(here, &f.h, O_RDONLY));
   T(open_by_handle_at(-1, &other.h, O_RDONLY));

@@ -2,6 +2,13 @@
 #include "t.h"
 #include <sys/resource.h>
 
+static int signals;
+
+static void on_size(int s)
+{
+  signals += s == SIGXFSZ;
+}
+
 int main(void)
 {
   struct rlimit old, now;
@@ -38,5 +45,38 @@ int main(void)
   T(setrlimit(RLIMIT_FSIZE, &now));
   T(getrlimit(RLIMIT_FSIZE, &old));
   T(old.rlim_cur);
+  char text[90] = "";
+  int fd = open("big", O_RDWR | O_CREAT, 0600);
+  T(write(fd, text, sizeof text));
+  T(write(fd, text, sizeof text));
+  T(write(fd, text, sizeof text));
+  T(ftruncate(fd, 101));
+  T(truncate("big", 101));
+  T(truncate("big", 100));
+  T(truncate("absent", 101));
+  T(truncate("/", 101));
+  T(fallocate(fd, 0, 0, 200));
+  now = (struct rlimit){50, 100};
+  T(setrlimit(RLIMIT_FSIZE, &now));
+  T(truncate("big", 80));
+  T(ftruncate(fd, 70));
+  T(ftruncate(fd, 71));
+  T(pwrite(fd, text, 10, 45));
+  T(pwrite(fd, text, 10, 50));
+  signal(SIGXFSZ, on_size);
+  T(truncate("big", 90));
+  T(ftruncate(fd, 90));
+  T(write(fd, text, 1));
+  T(signals);
+  show_stat("big");
+  pid_t pid = fork();
+  if (!pid) {
+    signal(SIGXFSZ, SIG_DFL);
+    now.rlim_cur = now.rlim_max = 0;
+    setrlimit(RLIMIT_CORE, &now);
+    truncate("big", 90);
+    _exit(0);
+  }
+  wait_for(pid, "too much");
   return 0;
 }

@@ -17,10 +17,16 @@ int main(void)
   T(unshare(CLONE_NEWUTS));
   T(unshare(CLONE_NEWNS));
   T(unshare(0x2));
+  T(unshare(-1));
   int fd = (int)OK(open("/proc/self/ns/uts", O_RDONLY));
   T(setns(fd, CLONE_NEWNET));
   T(setns(fd, CLONE_NEWUTS));
   T(setns(1, 0));
+  T(setns(1, CLONE_NEWUSER));
+  T(setns(fd, CLONE_NEWUSER));
+  T(setns(fd, -1));
+  int file = open("g", O_RDONLY);
+  T(setns(file, CLONE_NEWPID));
   T(setns(-1, 0));
   return 0;
 }
