@@ -79,39 +79,37 @@ static long judge(struct call *c)
   return fd < 0 ? fd : 0;
 }
 
-static struct handle make(struct call *c)
+long net_make(struct call *c, long domain, long type, long protocol, int flags, struct handle *h)
 {
   struct req q;
-  struct handle h = handle_new();
-  if (h.v == H_NONE)
-    return h;
-  struct hstate *s = hstate(h);
+  *h = handle_new();
+  if (h->v == H_NONE)
+    return -ENFILE;
+  struct hstate *s = hstate(*h);
   s->kind = K_SOCKET;
   s->flags = O_RDWR;
-  s->sock.domain = (uint32_t)c->a[0];
-  s->sock.type = (uint32_t)c->a[1] & SOCK_TYPES;
-  s->sock.protocol = (uint32_t)c->a[2];
+  s->sock.domain = (uint32_t)domain;
+  s->sock.type = (uint32_t)type;
+  s->sock.protocol = (uint32_t)protocol;
   req_start_op(&q, c->t, W_SOCKET);
-  req_u64(&q, c->a[0]);
-  req_u64(&q, s->sock.type);
-  req_u64(&q, c->a[2]);
-  req_handle(&q, h);
+  req_u64(&q, (uint64_t)domain);
+  req_u64(&q, (uint64_t)type);
+  req_u64(&q, (uint64_t)protocol);
+  req_handle(&q, *h);
   req_post(&q, -1);
-  return h;
+  return socket_place(c, *h, type != SOCK_STREAM, flags);
 }
 
 long a_socket(struct call *c)
 {
-  if (!is_ours(c))
+  if (!is_ours(c) || net_ruled())
     return pass_newfd(c);
   long r = judge(c);
   if (r < 0)
     return r;
-  struct handle h = make(c);
-  if (h.v == H_NONE)
-    return -ENFILE;
+  struct handle h;
   c->where = N_POSTED;
-  return socket_place(c, h, hstate(h)->sock.type != SOCK_STREAM, (int)(c->a[1] & SOCK_FLAGS));
+  return net_make(c, (int)c->a[0], (long)(c->a[1] & SOCK_TYPES), (int)c->a[2], (int)(c->a[1] & SOCK_FLAGS), &h);
 }
 
 /* ---- asking the slave ---- */
@@ -461,6 +459,17 @@ long net_setsockopt(struct call *c, struct nsock *n)
     return said(n, req_call(&q, false));
   c->where = N_POSTED;
   return req_post(&q, -1);
+}
+
+void net_option(struct call *c, struct handle h, uint64_t level, uint64_t option, const void *value, uint32_t n)
+{
+  struct req q;
+  req_start_op(&q, c->t, W_SETOPT);
+  req_handle(&q, h);
+  req_u64(&q, level);
+  req_u64(&q, option);
+  put_blob(&q.w, value, n);
+  req_post(&q, -1);
 }
 
 /* ---- sending ---- */

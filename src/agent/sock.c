@@ -41,9 +41,12 @@ long a_listen(struct call *c)
   long none = no_socket(c);
   if (none)
     return none;
+  long r = net_settle(c, (int)c->a[0], 0);
+  if (r < 0)
+    return r;
   if (net_of(c, (int)c->a[0], &n))
     return net_listen(c, &n);
-  long r = pass(c);
+  r = pass(c);
   if (!r)
     unix_listening(c, (int)c->a[0]);
   return r;
@@ -171,7 +174,10 @@ long a_sendmsg(struct call *c)
   if (net_of(c, (int)c->a[0], &n))
     return net_sendmsg(c, &n, &m);
   struct addr to;
-  long r = each_item(c, &m, refuse_hidden);
+  long r = m.name && net_ruled() && !addr_in(&to, m.name, (uint32_t)m.namelen) ? net_settle(c, (int)c->a[0], &to) : 0;
+  if (r)
+    return r > 0 && net_of(c, (int)c->a[0], &n) ? net_sendmsg(c, &n, &m) : r;
+  r = each_item(c, &m, refuse_hidden);
   if (r == 0)
     r = lead_message(c, &m, &to);
   if (r < 0)
@@ -437,7 +443,10 @@ long a_bind(struct call *c)
     return net_bind(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
     return pass(c);
-  long r = unix_bind(c, &a);
+  long r = net_settle(c, (int)c->a[0], &a);
+  if (r)
+    return r > 0 && net_of(c, (int)c->a[0], &n) ? net_bind(c, &n) : r;
+  r = unix_bind(c, &a);
   return r == 1 ? pass_addr(c, &a, 1) : r;
 }
 
@@ -452,7 +461,10 @@ long a_connect(struct call *c)
     return net_connect(c, &n);
   if (standalone() || addr_in(&a, c->a[1], c->a[2]))
     return pass(c);
-  long r = unix_lead(c, (int)c->a[0], &a);
+  long r = net_settle(c, (int)c->a[0], &a);
+  if (r)
+    return r > 0 && net_of(c, (int)c->a[0], &n) ? net_connect(c, &n) : r;
+  r = unix_lead(c, (int)c->a[0], &a);
   return r ? (r < 0 ? r : 0) : pass_addr(c, &a, 1);
 }
 
@@ -476,7 +488,10 @@ long a_sendto(struct call *c)
     return net_sendto(c, &n);
   if (standalone() || !c->a[4] || addr_in(&a, c->a[4], c->a[5]))
     return pass(c);
-  long r = unix_lead(c, (int)c->a[0], &a);
+  long r = net_settle(c, (int)c->a[0], &a);
+  if (r)
+    return r > 0 && net_of(c, (int)c->a[0], &n) ? net_sendto(c, &n) : r;
+  r = unix_lead(c, (int)c->a[0], &a);
   return r < 0 ? r : pass_addr(c, &a, 4);
 }
 

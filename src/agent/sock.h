@@ -47,6 +47,18 @@ long net_setsockopt(struct call *c, struct nsock *n);
 long net_send(struct call *c, struct nsock *n, const struct msg_k *m, const struct addr *to, int flags);
 long net_receive(struct call *c, struct nsock *n, struct msg_k *m, struct addr *from, int flags);
 
+/* One more of the slave, with a descriptor of its own and no address: that, or -errno. */
+long net_make(struct call *c, long domain, long type, long protocol, int flags, struct handle *h);
+void net_option(struct call *c, struct handle h, uint64_t level, uint64_t option, const void *value, uint32_t n);
+
+/* place.c */
+bool net_ruled(void); /* rules say where network sockets go: they are the kernel's here until net_settle() */
+/* A socket of the kernel here is about to be bound, connected, listened on (0) or sent from. 1: it has become one of the
+   slave; 0; -errno. */
+long net_settle(struct call *c, int fd, const struct addr *a);
+/* What is said of the unix socket at that absolute path; false: the rules of paths count. */
+bool unix_rule(const char *path, enum where *w);
+
 /* unix.c */
 /* Binds to a name in the file system that is the slave's. 1: it is not, `a' is what the kernel here is to bind to. */
 long unix_bind(struct call *c, struct addr *a);

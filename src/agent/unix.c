@@ -80,12 +80,28 @@ static bool is_path(const struct addr *a)
          !a->bytes[1] && a->bytes[PATH_AT];
 }
 
+/* Rules of sockets count more than those of paths. */
+static long by_rule(struct call *c, struct at *at)
+{
+  enum where w;
+  if (c->p->rooted != ROOT_SESSION || !at->lexical[0] || !unix_rule(at->lexical, &w))
+    return 0;
+  if (w == WHERE_DENY)
+    return -EACCES;
+  at->local = w == WHERE_LOCAL;
+  at->dirfd = AT_FDCWD;
+  at->base.v = H_ROOT;
+  at->path = at->lexical;
+  return 0;
+}
+
 static long route_name(struct call *c, const struct addr *a, struct at *at)
 {
   char path[PATH_MAX_HERE + 1]; /* a path that fills its room has no end of its own there */
   memcpy(path, a->bytes + PATH_AT, a->len - PATH_AT);
   path[a->len - PATH_AT] = 0;
-  return route(c, AT_FDCWD, path, 0, at, 0);
+  int r = route(c, AT_FDCWD, path, 0, at, 0);
+  return r ? r : by_rule(c, at);
 }
 
 /* As the walk has found it here. */

@@ -324,7 +324,7 @@ static void make_rules(struct rules *r, const struct options *o, const char *tmp
     read_profile(r, o);
   for (unsigned i = 0; i < o->nmap; i++)
     if (rules_map(r, o->map[i]))
-      refuse(o, o->map[i], "not PATH=local, remote or deny, or one too many");
+      refuse(o, o->map[i], "not such a rule as --map takes, or one too many");
   if (tmpdir[0])
     rules_add(r, WHERE_LOCAL, tmpdir, strlen(tmpdir));
 }

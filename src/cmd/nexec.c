@@ -68,6 +68,7 @@ static const char usage[] =
     "like\n"
     "  --clean-env          take only who and where the user is from the environment here\n"
     "  --map PATH=WHERE     PATH and what is below it is local (HOST's), remote (of this machine) or deny(ed)\n"
+    "                       unix:PATH, tcp:ADDRESS[/BITS][:PORT] and udp: likewise, of sockets alone\n"
     "  --net=WHERE          whose network new sockets are: remote (where the files are, the default) or local\n"
     "  --programs=WHERE     whose programs and libraries: there (HOST's, the default) or here\n"
     "  --no-rewrite         do not rewrite system calls of the program; every one traps\n"
@@ -161,8 +162,12 @@ static void send_env(struct options *o, const char *value)
 static void check_map(const char *value)
 {
   const char *eq = strrchr(value, '=');
-  if (value[0] != '/' || !eq || (strcmp(eq, "=local") && strcmp(eq, "=remote") && strcmp(eq, "=deny")))
-    fail(FAILED, "--map wants PATH=local, PATH=remote or PATH=deny with an absolute path, not %s", value);
+  bool of_sockets = !strncmp(value, "tcp:", 4) || !strncmp(value, "udp:", 4) || !strncmp(value, "unix:/", 6);
+  if ((value[0] != '/' && !of_sockets) || !eq || (strcmp(eq, "=local") && strcmp(eq, "=remote") && strcmp(eq, "=deny")))
+    fail(FAILED,
+         "--map wants WHAT=local, =remote or =deny, WHAT being an absolute path, unix:PATH, tcp:ADDRESS or "
+         "udp:ADDRESS, not %s",
+         value);
 }
 
 static void set_escape(struct options *o, const char *value)

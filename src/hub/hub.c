@@ -127,6 +127,10 @@ static void fill_head(struct hub *h)
   s->next_handle = s->high_handle = H_FIRST;
   s->nrules = h->o.rules->n;
   memcpy(s->rules, h->o.rules->rule, s->nrules * sizeof s->rules[0]);
+  s->nunix = h->o.rules->nunix;
+  memcpy(s->unixes, h->o.rules->unixes, s->nunix * sizeof s->unixes[0]);
+  s->nnets = h->o.rules->nnets;
+  memcpy(s->nets, h->o.rules->nets, s->nnets * sizeof s->nets[0]);
   s->facts.master_uid = getuid();
   s->facts.master_gid = getgid();
   snprintf(s->facts.tmpdir, sizeof s->facts.tmpdir, "%s", h->o.tmpdir);

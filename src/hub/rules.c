@@ -25,28 +25,33 @@ static int where_of(const char *word, size_t n)
   return -1;
 }
 
-static struct rule *find(struct rules *r, const char *prefix, size_t len)
+static struct rule *find(struct rule *rules, unsigned *n, unsigned max, const char *prefix, size_t len)
 {
-  for (unsigned i = 0; i < r->n; i++)
-    if (r->rule[i].len == len && !memcmp(r->rule[i].prefix, prefix, len))
-      return &r->rule[i];
-  return r->n < SESSION_RULES ? &r->rule[r->n++] : 0;
+  for (unsigned i = 0; i < *n; i++)
+    if (rules[i].len == len && !memcmp(rules[i].prefix, prefix, len))
+      return &rules[i];
+  return *n < max ? &rules[(*n)++] : 0;
 }
 
-int rules_add(struct rules *r, enum where where, const char *prefix, size_t len)
+static int add_to(struct rule *rules, unsigned *n, unsigned max, enum where where, const char *prefix, size_t len)
 {
   while (len > 1 && prefix[len - 1] == '/')
     len--;
   if (!len || prefix[0] != '/' || memchr(prefix, 0, len))
     return -EINVAL;
-  if (len >= sizeof r->rule[0].prefix)
+  if (len >= sizeof rules->prefix)
     return -ENAMETOOLONG;
-  struct rule *rule = find(r, prefix, len);
+  struct rule *rule = find(rules, n, max, prefix, len);
   if (!rule)
     return -ENOSPC;
   *rule = (struct rule){.where = (uint8_t)where, .len = (uint8_t)len};
   memcpy(rule->prefix, prefix, len);
   return 0;
+}
+
+int rules_add(struct rules *r, enum where where, const char *prefix, size_t len)
+{
+  return add_to(r->rule, &r->n, SESSION_RULES, where, prefix, len);
 }
 
 static const char *skip_blank(const char *at, const char *end)
@@ -108,7 +113,13 @@ int rules_map(struct rules *r, const char *map)
 {
   const char *eq = strrchr(map, '=');
   int where = eq ? where_of(eq + 1, strlen(eq + 1)) : -1;
-  return where < 0 ? -EINVAL : rules_add(r, (enum where)where, map, (size_t)(eq - map));
+  if (where < 0)
+    return -EINVAL;
+  if (!strncmp(map, "unix:", 5))
+    return add_to(r->unixes, &r->nunix, SESSION_UNIX, (enum where)where, map + 5, (size_t)(eq - map) - 5);
+  if (!strncmp(map, "tcp:", 4) || !strncmp(map, "udp:", 4))
+    return rules_add_net(r, (enum where)where, map[0] == 't' ? 6 : 17, map + 4, (size_t)(eq - map) - 4);
+  return rules_add(r, (enum where)where, map, (size_t)(eq - map));
 }
 
 static int longer(const void *a, const void *b)
@@ -120,6 +131,8 @@ static int longer(const void *a, const void *b)
 void rules_sort(struct rules *r)
 {
   qsort(r->rule, r->n, sizeof r->rule[0], longer);
+  qsort(r->unixes, r->nunix, sizeof r->unixes[0], longer);
+  rules_sort_nets(r);
 }
 
 static bool under(const char *path, const struct rule *rule)

@@ -10,6 +10,10 @@
 struct rules {
   unsigned n;
   struct rule rule[SESSION_RULES];
+  /* of sockets */
+  unsigned nunix, nnets;
+  struct rule unixes[SESSION_UNIX];
+  struct net_rule nets[SESSION_NETS];
 };
 
 /* One rule; an equal prefix is replaced. 0, -ENAMETOOLONG, -EINVAL (not an absolute path) or -ENOSPC. */
@@ -19,8 +23,12 @@ int rules_add(struct rules *r, enum where where, const char *prefix, size_t len)
  * remote if `programs_here' and else local. 0, or the number of the first wrong line.
  */
 int rules_read(struct rules *r, const char *text, size_t n, bool programs_here);
-/* "PATH=WHERE", as --map has it. 0 or -EINVAL, -ENAMETOOLONG, -ENOSPC. */
+/* "PATH=WHERE", as --map has it; of sockets "unix:PATH=WHERE" and "tcp:ADDRESS[/BITS][:PORT]=WHERE" (udp: as well). 0 or
+   -EINVAL, -ENAMETOOLONG, -ENOSPC. */
 int rules_map(struct rules *r, const char *map);
+/* netrules.c: what stands between tcp: or udp: (the protocol's number) and the =. */
+int rules_add_net(struct rules *r, enum where where, unsigned protocol, const char *text, size_t n);
+void rules_sort_nets(struct rules *r);
 /* Longest first; done before the rules are shown to anyone. */
 void rules_sort(struct rules *r);
 /* Where an absolute path without . and .. leads; remote if no rule says. */

@@ -268,9 +268,13 @@ static void grant(struct hub *h, struct file *f)
   hub_post(h, W_CREDIT, f->ctx, &w, body);
 }
 
-/* 0: all of it, or nobody wants it any more; else -EAGAIN: `*n' went. */
+/* 0: all of it, or nobody wants it any more; else -EAGAIN: `*n' went. What comes before the pair is there waits. */
 static int give(const struct file *f, const uint8_t *p, uint32_t *n)
 {
+  if (!f->placed) {
+    *n = 0;
+    return -EAGAIN;
+  }
   ssize_t r = f->sock < 0 ? (ssize_t)*n : send(f->sock, p, *n, MSG_DONTWAIT | MSG_NOSIGNAL);
   bool full = r < 0 && (errno == EAGAIN || errno == ENOBUFS);
   if (r < 0 && !full)
@@ -538,7 +542,7 @@ struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, enum sock_ma
 
 void sock_placed(struct hub *h, struct file *f)
 {
-  watch(h, f);
+  feed(h, f);
 }
 
 void sock_free(struct hub *h, struct file *f)

@@ -22,6 +22,7 @@
 #define SESSION_SLOTS 4096
 #define SESSION_GENS 65536
 #define SESSION_RULES 128
+#define SESSION_UNIX 32
 #define KEPT_FILES 32768 /* see kept.h */
 #define SLOT_BUFFERS 2
 
@@ -34,6 +35,18 @@ struct rule {
   char prefix[254];
 };
 enum where { WHERE_REMOTE, WHERE_LOCAL, WHERE_DENY };
+
+/* Whose network a socket belongs to that is bound or connected to these addresses: more bits win, then a port, then one
+   protocol. All zero bits: of both families. */
+#define SESSION_NETS 64
+struct net_rule {
+  uint8_t where;    /* enum where */
+  uint8_t family;   /* 4 or 6; 0: any address */
+  uint8_t protocol; /* 6: streams, 17: datagrams */
+  uint8_t bits;     /* of addr that count */
+  uint16_t port;    /* 0: any */
+  uint8_t addr[16];
+};
 
 enum session_flag {
   SF_REWRITE = 1,    /* call sites are rewritten */
@@ -210,7 +223,7 @@ struct session {
   uint32_t over;        /* 1: the session has ended; programs end themselves */
   uint64_t id;          /* random; in the names of memfds: "fsyscall-agent-ID", "fsyscall:ID:HANDLE" */
   uint32_t hub_pid;
-  uint32_t nrules;
+  uint32_t nrules, nunix, nnets;
   uint32_t next_ctx;    /* the next process context, taken by fetch-and-add, from 1 */
   uint32_t next_handle; /* hint */
   uint32_t next_slot;   /* hint */
@@ -224,6 +237,8 @@ struct session {
   struct facts facts;
   uint8_t kept_used[KEPT_FILES]; /* 1: a program has used that entry of kept.h */
   struct rule rules[SESSION_RULES]; /* longest prefix wins; sorted by length, longest first */
+  struct rule unixes[SESSION_UNIX]; /* the same of unix sockets' paths alone */
+  struct net_rule nets[SESSION_NETS];
   struct proc_entry procs[SESSION_PROCS];
   _Alignas(4096) char exes[SESSION_PROCS][SESSION_EXE]; /* what their /proc/PID/exe leads to */
   _Alignas(4096) uint32_t gens[SESSION_GENS];

@@ -737,8 +737,13 @@ static void say_packed(unsigned n, uint64_t seq, uint32_t less)
   struct packer *p = packer_new();
   uint32_t at = 0;
   for (unsigned i = 0; i < n; i++, at += sizeof(struct frame)) {
-    struct frame f = {
-        .len = sizeof f, .type = i ? F_ACK : F_REPLY, .op = OP_openat, .tag = SLOT, .seq = i ? 0 : seq, .ack = 1, .result = -5};
+    struct frame f = {.len = sizeof f,
+                      .type = i ? F_ACK : F_REPLY,
+                      .op = OP_openat,
+                      .tag = SLOT,
+                      .seq = i ? 0 : seq,
+                      .ack = 1,
+                      .result = -5};
     frame_put(frames + at, &f);
   }
   uint32_t len = pack(p, 1, frames, at - less, out);
@@ -1028,6 +1033,31 @@ static void rules_by_length(void **state)
   }
 }
 
+static void rules_of_addresses(void **state)
+{
+  (void)state;
+  static const char *const good[] = {"tcp:*=remote", "tcp:10.0.0.0/8=local", "udp:[fd00::]/16:22=deny",
+                                     "tcp:10.0.0.0/8:80=remote"};
+  static const char *const bad[] = {"tcp:x=local",         "tcp:1.2.3.4/33=local",    "udp:1.2.3.4:=local",
+                                    "tcp:[::1=local",      "udp:1.2.3.4:70000=local", "unix:x=local",
+                                    "tcp:1.2.3.4/8x=local"};
+  struct rules *r = calloc(1, sizeof *r);
+  for (unsigned i = 0; i < sizeof good / sizeof *good; i++)
+    assert_int_equal(rules_map(r, good[i]), 0);
+  for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_int_equal(rules_map(r, bad[i]), -EINVAL);
+  rules_sort(r);
+  assert_int_equal(r->nnets, 4);
+  static const struct net_rule sorted[] = {{.bits = 16, .port = 22, .family = 6},
+                                           {.bits = 8, .port = 80, .family = 4},
+                                           {.bits = 8, .family = 4},
+                                           {.bits = 0}};
+  for (unsigned i = 0; i < 4; i++)
+    assert_true(r->nets[i].bits == sorted[i].bits && r->nets[i].port == sorted[i].port &&
+                r->nets[i].family == sorted[i].family);
+  free(r);
+}
+
 static void queue_keeps_order(void **state)
 {
   (void)state;
@@ -1073,6 +1103,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rules_by_length),
+      cmocka_unit_test(rules_of_addresses),
       cmocka_unit_test(queue_keeps_order),
       WITH_HUB(greeting),
       WITH_HUB(call_and_reply),
