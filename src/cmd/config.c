@@ -69,9 +69,9 @@ static const struct config_word *word_of(const struct config_word *words, const 
 }
 
 struct reading {
-  const char *path, *host;
+  const char *path, *host, *page;
   const struct config_word *words;
-  void (*take)(void *to, int option, const char *value);
+  config_take *take;
   void *to;
   unsigned line;
   bool applies;
@@ -92,22 +92,23 @@ static bool take_line(struct reading *r, char *line)
   const struct config_word *w = word_of(r->words, keyword);
   if (!*value)
     return wrong(r, "a value is missing", keyword);
-  if (!strcasecmp(keyword, "Host")) {
+  if (r->host && !strcasecmp(keyword, "Host")) {
     r->applies = matches(value, r->host);
     return true;
   }
-  if (!w)
-    return wrong(r, "no such keyword; nexec(1) has the list", keyword);
+  if (!w) {
+    log_line("%s, line %u: %s: no such keyword; %s has the list", r->path, r->line, keyword, r->page);
+    return false;
+  }
   char *kept = r->applies ? strdup(value) : 0;
-  if (kept)
-    r->take(r->to, w->option, kept);
-  return true;
+  const char *bad = kept ? r->take(r->to, w->option, kept) : 0;
+  return bad ? wrong(r, bad, keyword) : true;
 }
 
-bool config_read(const char *path, bool optional, const char *host, const struct config_word *words,
-                 void (*take)(void *to, int option, const char *value), void *to)
+bool config_read(const char *path, bool optional, const char *host, const char *page, const struct config_word *words,
+                 config_take *take, void *to)
 {
-  struct reading r = {path, host, words, take, to, 0, true};
+  struct reading r = {path, host, page, words, take, to, 0, true};
   FILE *f = fopen(path, "re");
   char *line = 0;
   size_t room = 0;

@@ -1,4 +1,4 @@
-/* What ~/.config/nexec/config says of a host. */
+/* Files of settings: nexec's, which say what holds for which host, and nexecd's. */
 #ifndef CMD_CONFIG_H
 #define CMD_CONFIG_H
 
@@ -11,11 +11,13 @@ struct config_word {
 /* The file's place: $NEXEC_CONFIG, else ~/.config/nexec/config; 0: there is no home. Static storage. */
 const char *config_path(void);
 /*
- * Calls `take' for each line of `path' that applies to `host', in order; `words' ends with a null keyword. The value
- * lives as long as the process. A missing file is none at all if `optional'. False: said on standard error, with the
- * line's number.
+ * Calls `take' for each line of `path' that applies to `host', in order; host 0: there are no parts for hosts. `words'
+ * ends with a null keyword, `page' has the list of them. `take' returns 0, or what is wrong with the value, which lives
+ * as long as the process. A missing file is none at all if `optional'. False: said on standard error, with the line's
+ * number.
  */
-bool config_read(const char *path, bool optional, const char *host, const struct config_word *words,
-                 void (*take)(void *to, int option, const char *value), void *to);
+typedef const char *config_take(void *to, int option, const char *value);
+bool config_read(const char *path, bool optional, const char *host, const char *page, const struct config_word *words,
+                 config_take *take, void *to);
 
 #endif

@@ -321,9 +321,11 @@ static const struct config_word config_words[] = {
     {"Programs", O_PROGRAMS}, {"SecretFile", O_SECRET}, {"IdentityFile", 'i'},
     {"HostName", O_WHERE},    {"RemoteShell", 'e'},     {0, 0}};
 
-static void take_config(void *to, int option, const char *value)
+/* A wrong value has ended the program. */
+static const char *take_config(void *to, int option, const char *value)
 {
   set_option(to, option, value);
+  return 0;
 }
 
 /* Which host it is has to be known before the file is read, whose settings come before those of the command line. */
@@ -350,7 +352,8 @@ static void read_options(struct options *o, int argc, char **argv)
   o->w = (struct wbuf){o->body, o->body + REQUEST_MAX, false};
   find_host(o, argc, argv);
   const char *config = o->config ? o->config : config_path();
-  if (config && !config_read(config, !o->config && !getenv("NEXEC_CONFIG"), o->host, config_words, take_config, o))
+  if (config &&
+      !config_read(config, !o->config && !getenv("NEXEC_CONFIG"), o->host, "nexec(1)", config_words, take_config, o))
     exit(FAILED);
   for (int which; (which = getopt_long(argc, argv, SHORT_OPTIONS, option_table, 0)) >= 0;)
     set_option(o, which, optarg);

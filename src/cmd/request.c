@@ -232,6 +232,23 @@ static const uint8_t *look(const uint8_t *body, size_t n, unsigned wanted, uint3
   return r.bad ? 0 : found;
 }
 
+size_t request_nargs(const uint8_t *body, size_t n)
+{
+  struct rbuf r = {body, body + n, false};
+  const uint8_t *v;
+  uint32_t len;
+  size_t args = 0;
+  for (unsigned kind; (kind = get_fact(&r, &v, &len));)
+    args += kind == RQ_ARG;
+  return args;
+}
+
+bool request_has(const uint8_t *body, size_t n, unsigned fact)
+{
+  uint32_t len;
+  return look(body, n, fact, &len);
+}
+
 uint64_t request_flags(const uint8_t *body, size_t n)
 {
   uint32_t len = 0;

@@ -63,6 +63,9 @@ void words_add(struct words *w, char *text);
 void words_option(struct words *w, const char *name, const char *value);
 /* The body as options and arguments of fmaster, from "--" on; false if it is malformed. */
 bool request_words(struct words *w, const uint8_t *body, size_t n);
+/* How many of the last words that request_words() made are the command's. */
+size_t request_nargs(const uint8_t *body, size_t n);
+bool request_has(const uint8_t *body, size_t n, unsigned fact);
 /* RQ_FLAGS of the body; and its RQ_CWD, malloc'd, or 0. */
 uint64_t request_flags(const uint8_t *body, size_t n);
 char *request_cwd(const uint8_t *body, size_t n);

@@ -120,6 +120,8 @@ static void let_in(struct tls *t, uint64_t until)
   for (unsigned i = 0; i < LOGIN_TRIES; i++) {
     struct stranger_answer a;
     uint32_t ahead = read_login(t, until);
+    /* Who lets it in may be gone at once, and what was said last has to be carried all the same. */
+    prctl(PR_SET_PDEATHSIG, 0);
     if (!ask(sizeof S.m.login, &a, sizeof a))
       _exit(1);
     if (a.verdict != V_OK && a.verdict != V_SECRET && a.verdict != V_KEY)
@@ -129,6 +131,7 @@ static void let_in(struct tls *t, uint64_t until)
       give_up(reason(err));
     if (a.verdict == V_OK)
       return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     err = skip(t, ahead, until);
     if (err)
       give_up(reason(err));
@@ -152,8 +155,6 @@ void stranger_run(int sock, int ctl, int stream, const struct hostkey *k)
   if (err)
     give_up(reason(err));
   let_in(t, until);
-  /* From here on it ends when there is nothing left to carry. */
-  prctl(PR_SET_PDEATHSIG, 0);
   close(ctl);
   tls_carry(t, stream);
   _exit(0);
