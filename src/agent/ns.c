@@ -68,6 +68,16 @@ static bool is_pidfd(int fd)
   return sys4(SYS_pidfd_send_signal, fd, 0, 0, 0) != -EBADF;
 }
 
+/* The hub has not left the one that the session began in. */
+static bool is_sessions_uts(void)
+{
+  char hubs[40];
+  struct stat_k a, b;
+  fmt(hubs, sizeof hubs, "/proc/%u/ns/uts", session->hub_pid);
+  return sys2(SYS_stat, hubs, &a) == 0 && sys2(SYS_stat, "/proc/thread-self/ns/uts", &b) == 0 && a.ino == b.ino &&
+         a.dev == b.dev;
+}
+
 /* setns(fd, type): what it is, the descriptor knows; a process descriptor has `type' as a set. */
 long a_setns(struct call *c)
 {
@@ -79,6 +89,6 @@ long a_setns(struct call *c)
   if (!r)
     r = a_local(c);
   if (!r && (kind > 0 ? (uint64_t)kind : c->a[1]) & CLONE_NEWUTS)
-    c->p->own_uts = UTS_OWN;
+    c->p->own_uts = is_sessions_uts() ? UTS_SESSION : UTS_OWN;
   return r;
 }

@@ -432,10 +432,16 @@ static bool tell_subdir(int dirfd, const char *name)
   return d;
 }
 
+int open_unnoticed(int dirfd, const char *name, int flags)
+{
+  int fd = openat(dirfd, name, flags | O_NOATIME | O_CLOEXEC);
+  return fd < 0 && errno == EPERM ? openat(dirfd, name, flags | O_CLOEXEC) : fd;
+}
+
 /* Every name, then that there are no others. A frame that fills up is sent; all are before anything is withdrawn. */
 static void tell_whole(struct dir *d, int dirfd, unsigned max, unsigned subdirs)
 {
-  int fd = reads_watched ? -1 : openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int fd = reads_watched ? -1 : open_unnoticed(dirfd, ".", O_RDONLY | O_DIRECTORY);
   DIR *list = fd < 0 ? 0 : fdopendir(fd);
   if (!list && fd >= 0)
     close(fd);
@@ -745,7 +751,7 @@ static int open_sized(int dirfd, const char *name, uint64_t least, uint64_t most
   *size = (uint64_t)st.st_size;
   if (*size < least || *size > most)
     return -1;
-  return openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  return open_unnoticed(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 }
 
 int names_ahead_large(int dirfd, const char *name, uint64_t most, uint64_t *size)

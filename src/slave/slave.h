@@ -149,6 +149,8 @@ void own_begin(const struct call *c); /* its paths have been walked */
 bool own_event(uint64_t dev, uint64_t ino, const char *name, uint32_t mask);
 void own_end(bool made);       /* the call has been made, or has failed */
 void own_made(struct call *c); /* what it has made, for its reply */
+/* Opens what is read on nobody's behalf: its access time stays, if this user may have that. */
+int open_unnoticed(int dirfd, const char *name, int flags);
 /* What nobody has asked about: a directory with all that it lists, what a small file holds (a number above 0: done).
    `ahead': what the master says when that is used, see names.h. Main thread only. */
 bool names_ahead_dir(int dirfd, uint32_t ahead);
