@@ -28,6 +28,7 @@ static const char usage[] =
     "  --control-fd N  each byte read from N is a signal to forward; bit 7: to the whole process group\n"
     "  --stats-fd N    where the figures of --stats go (standard error)\n"
     "  --trace-fd N    where the lines of --trace go (standard error)\n"
+    "  --link-fd N     the TCP connection that carries the stream, if that is not its own descriptor\n"
     "  --terminal M    the program gets a terminal of its own, with the modes M (`stty -g', - for a new one's)\n"
     "  --escape N      the character that gives up or stops at the beginning of a line that is typed\n"
     "  --help, --version\n"
@@ -108,7 +109,8 @@ static int option(const char *name, const char *value, struct slave_options *o)
   } fds[] = {{"--status-fd", &o->status_fd},
              {"--control-fd", &o->control_fd},
              {"--stats-fd", &o->stats_fd},
-             {"--trace-fd", &o->trace_fd}};
+             {"--trace-fd", &o->trace_fd},
+             {"--link-fd", &o->link}};
   if (!strcmp(name, "--stdio"))
     return use_stdio(o) ? 1 : 0;
   if (!strcmp(name, "--terminal"))

@@ -43,6 +43,7 @@ struct options {
   uint64_t flags;
   const char *cwd, *secret, *identity, *config, *programs, *where, *shell;
   int trace_fd, escape; /* escape -1: none */
+  int link;             /* the TCP connection behind the stream, -1: none */
   enum terminal_wish terminal;
   const char *host;
   char **argv;
@@ -398,8 +399,8 @@ static int block_signals(void)
 
 static void exec_fslave(const struct options *o, int sock, int control, int status)
 {
-  char fds[32], c[16], s[16], t[16], e[16];
-  char *argv[16] = {"fslave", "--fds", fds, "--control-fd", c, "--status-fd", s, "--trace-fd", t};
+  char fds[32], c[16], s[16], t[16], e[16], l[16];
+  char *argv[18] = {"fslave", "--fds", fds, "--control-fd", c, "--status-fd", s, "--trace-fd", t};
   unsigned n = 9;
   char *path = near_find("fslave");
   snprintf(fds, sizeof fds, "%d,%d", sock, sock);
@@ -407,6 +408,12 @@ static void exec_fslave(const struct options *o, int sock, int control, int stat
   snprintf(s, sizeof s, "%d", status);
   snprintf(t, sizeof t, "%d", o->trace_fd);
   snprintf(e, sizeof e, "%d", o->escape);
+  snprintf(l, sizeof l, "%d", o->link);
+  if (o->link >= 0) {
+    argv[n++] = "--link-fd";
+    argv[n++] = l;
+    set_cloexec(o->link, false);
+  }
   if (terminal_own()) {
     argv[n++] = "--terminal";
     argv[n++] = (char *)terminal_modes();
@@ -483,6 +490,13 @@ static int guard(pid_t fslave, pid_t nexec, int signals, int life)
   }
 }
 
+static void close_stream(const struct options *o, int sock)
+{
+  close(sock);
+  if (o->link >= 0)
+    close(o->link);
+}
+
 static void guard_fslave(const struct options *o, int sock, int control, int status, int signals, int life, pid_t *told)
 {
   pid_t nexec = getppid(), self = getpid(), fslave = fork();
@@ -495,7 +509,7 @@ static void guard_fslave(const struct options *o, int sock, int control, int sta
   if (fslave < 0)
     fail(FAILED, "cannot fork: %s", strerror(errno));
   *told = fslave;
-  close(sock);
+  close_stream(o, sock);
   close(control);
   close(status);
   _exit(guard(fslave, nexec, signals, life));
@@ -637,7 +651,7 @@ static int run(const struct options *o, int sock)
     close(status[0]);
     guard_fslave(o, sock, control[1], status[1], signals, life[0], fslave);
   }
-  close(sock);
+  close_stream(o, sock);
   close(control[1]);
   close(status[1]);
   int result = wait_status(&(struct front){child, fslave, signals, control[0], status[0]});
@@ -656,8 +670,7 @@ int main(int argc, char **argv)
   int link, sock = connect_to(&o, &link);
   if (o.flags & RQF_REVERSE)
     return reverse_run(sock, link, o.trace_fd, o.body, (size_t)(o.w.at - o.body));
-  if (link >= 0)
-    close(link);
+  o.link = link;
   free(o.body);
   return run(&o, sock);
 }

@@ -52,7 +52,7 @@ static void exec_part(struct words *w, int sock, int link, int told, bool revers
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, 0);
   set_cloexec(sock, false);
-  if (link >= 0 && !reverse)
+  if (link >= 0)
     set_cloexec(link, false);
   execv(w->v[0], w->v);
   int err = errno;
@@ -105,7 +105,7 @@ static void supervise(pid_t part, int signals, uint64_t id)
 
 /* ---- its command line ---- */
 
-static void fd_words(struct words *w, int sock, int link, uint64_t id)
+static void stream_words(struct words *w, int sock, int link)
 {
   char text[32];
   snprintf(text, sizeof text, "%d,%d", sock, sock);
@@ -114,8 +114,6 @@ static void fd_words(struct words *w, int sock, int link, uint64_t id)
     snprintf(text, sizeof text, "%d", link);
     words_option(w, "--link-fd", text);
   }
-  snprintf(text, sizeof text, "%lx", (unsigned long)id);
-  words_option(w, "--id", text);
 }
 
 /* False: refused, which the other side has been told. */
@@ -158,7 +156,10 @@ static bool refuse(int sock, enum verdict v, const char *why)
 static bool master_words(const struct settings *s, struct words *w, int sock, int link, const uint8_t *body, size_t n,
                          uint64_t id)
 {
-  fd_words(w, sock, link, id);
+  char text[32];
+  snprintf(text, sizeof text, "%lx", (unsigned long)id);
+  stream_words(w, sock, link);
+  words_option(w, "--id", text);
   if (!request_words(w, body, n))
     return refuse(sock, V_REQUEST, "malformed request");
   if (s->ncommands && !is_listed(s, w, body, n))
@@ -172,7 +173,7 @@ static bool make_words(const struct settings *s, struct words *w, int sock, int 
 {
   bool reverse = request_flags(body, n) & RQF_REVERSE;
   const char *name = reverse ? "fslave" : "fmaster";
-  char fds[32], why[80], *path = near_find(name);
+  char why[80], *path = near_find(name);
   if (!path) {
     snprintf(why, sizeof why, "nexecd finds no %s beside itself", name);
     log_line("no %s beside nexecd, in its libexec or in PATH", name);
@@ -183,8 +184,7 @@ static bool make_words(const struct settings *s, struct words *w, int sock, int 
     return master_words(s, w, sock, link, body, n, id);
   if (s->ncommands)
     return refuse(sock, V_FAILED, "only listed commands are run there, and no slave");
-  snprintf(fds, sizeof fds, "%d,%d", sock, sock);
-  words_option(w, "--fds", fds);
+  stream_words(w, sock, link);
   return enter_cwd(sock, request_cwd(body, n));
 }
 

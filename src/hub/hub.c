@@ -167,7 +167,8 @@ int hub_connect(struct hub *h, int in, int out)
     log_line("the stream's descriptors are not open");
     return -EBADF;
   }
-  link_start(&h->link, h->out);
+  int tcp = h->o.link >= 0 ? fcntl(h->o.link, F_DUPFD_CLOEXEC, 3) : -1;
+  link_start(&h->link, tcp >= 0 ? tcp : h->out);
   h->packer = packer_new();
   int err = hello_exchange(h);
   err = err ? err : pty_open(h);

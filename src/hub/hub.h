@@ -21,7 +21,7 @@ struct hub_options {
   uint32_t flags; /* enum session_flag, without SF_TIME */
   bool stats;     /* print the figures at the end */
   int trace_fd;   /* where lines of the trace go without a slave */
-  int link;       /* the TCP connection that carries the stream, for what it knows of its age; -1: not known */
+  int link;       /* the TCP connection that carries the stream, for what it knows of its age and rate; -1: not known */
   const struct rules *rules;
   const char *tmpdir; /* private directory on the master */
 };

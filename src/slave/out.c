@@ -66,11 +66,11 @@ static bool pay(uint32_t tag)
   return e;
 }
 
-void out_start(int fd, int wake_fd)
+void out_start(int fd, int link_fd, int wake_fd)
 {
   O.fd = fd;
   O.wake = wake_fd;
-  link_start(&O.link, fd);
+  link_start(&O.link, link_fd);
   lift_start(fd);
 }
 

@@ -357,7 +357,7 @@ static int start(void)
   if (V.wake < 0)
     return -errno;
   raise_limits();
-  out_start(V.o->out, V.wake);
+  out_start(V.o->out, V.o->link ? V.o->link : V.o->out, V.wake);
   walk_start();
   handles_start();
   watch_start();

@@ -31,6 +31,7 @@ struct slave_options {
   int status_fd;          /* the command's status as a decimal line, -1: none, it is what slave_run() returns */
   int control_fd;         /* signals to forward, -1: none */
   int stats_fd, trace_fd; /* text for people */
+  int link;               /* the TCP connection that carries the stream, if that is not its own descriptor; else 0 */
 };
 
 #define SLAVE_FAILED 255 /* status of a session that did not end in order */
@@ -81,7 +82,7 @@ uint32_t lift(int fd, uint64_t offset, uint32_t n);
 int lift_pipe(void);
 
 /* ---- out.c: everything that is sent ---- */
-void out_start(int fd, int wake_fd);
+void out_start(int fd, int link_fd, int wake_fd);
 void out_pack(void);  /* the master takes packed frames */
 bool out_packs(void); /* the stream is so slow that large frames are packed just now */
 /* What a reply that may be kept depends on; stamp 0: nothing. */
