@@ -64,6 +64,8 @@ static char *part_path(bool reverse, const char *machine)
 {
   char name[80];
   struct utsname u;
+  if (!strcmp(machine, "armv8l")) /* 64 bits that show 32 */
+    machine = "armv7l";
   snprintf(name, sizeof name, "%s-%.32s", reverse ? "fslave" : "fmaster", machine);
   char *path = near_find(name);
   if (path || !reverse || uname(&u) || strcmp(u.machine, machine))
@@ -89,7 +91,7 @@ static int offer(const char *where, int fd, bool reverse, const char *machine)
 {
   char line[160], *path = strchr(machine, '/') ? 0 : part_path(reverse, machine);
   if (!path) {
-    log_line("%s: there is no %s for %s here; see ARCHITECTURE.md on building one", where,
+    log_line("%s: there is no %s for %s here; CONTRIBUTING.md says how to build one", where,
              reverse ? "fslave" : "fmaster", machine);
     return -1;
   }

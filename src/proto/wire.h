@@ -16,6 +16,7 @@
 #define FRAME_MAX (FRAME_DATA_MAX + (16u << 10))  /* the largest frame, header included */
 #define WIRE_PATH_MAX 4096                        /* with the terminating NUL that is not sent */
 #define WIRE_NOEXEC (1ull << 32)                  /* in the flags of openat's reply: nothing there may be executed */
+#define WIRE_LARGEFILE 0100000                    /* O_LARGEFILE: in the flags of every file opened, whatever the slave's word size */
 #define WIRE_EXECUTE (1u << 31)                   /* in the flags of openat's request: the file is to be executed */
 #define F_CREATED_QUERY_CMD 1028                  /* F_CREATED_QUERY, Linux 6.12: has this open made the file? */
 #define WIRE_RESOLVE_SHIFT 32                     /* openat's flags: openat2's resolve is above */

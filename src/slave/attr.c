@@ -129,18 +129,25 @@ static void one_time_set(const struct call *c)
     names_stale(st.st_dev, st.st_ino);
 }
 
-long do_utimensat(struct call *c)
+static int set_times(const struct call *c)
+{
+  const struct spot *s = &c->at[0];
+  const struct timespec t[2] = {{.tv_sec = (time_t)c->times[0], .tv_nsec = (long)c->times[1]},
+                                {.tv_sec = (time_t)c->times[2], .tv_nsec = (long)c->times[3]}};
+  const struct timespec *times = c->a[2] ? t : 0;
+  if (!utimensat(s->dir, s->name, times, s->name[0] ? (int)c->a[3] : AT_EMPTY_PATH))
+    return 0;
+  if (errno != EINVAL || s->name[0])
+    return -errno;
+  return futimens(s->dir, times) ? -errno : 0; /* before Linux 5.8 */
+}
+
+int64_t do_utimensat(struct call *c)
 {
   int err = call_walk(c);
   if (err)
     return err;
-  if (!c->at[0].name[0])
-    c->a[3] = AT_EMPTY_PATH;
-  long r = sys(c->nr, c->a);
-  if (r == -EINVAL && !c->at[0].name[0]) { /* before Linux 5.8 */
-    c->a[1] = c->a[3] = 0;
-    r = sys(c->nr, c->a);
-  }
+  int r = set_times(c);
   if (!r && c->a[2] && (c->times[1] == UTIME_OMIT || c->times[3] == UTIME_OMIT))
     one_time_set(c);
   return r;

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
@@ -88,12 +86,6 @@ static const struct act acts[W_END] = {
     [W_ADOPT] = {do_adopt, 0},
 };
 static const struct act plain = {call_plain, 0};
-
-long sys(long nr, const uint64_t a[6])
-{
-  long r = syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-  return r < 0 ? -errno : r;
-}
 
 /* ---- decoding ---- */
 
@@ -206,6 +198,10 @@ static int decode(struct call *c, const uint8_t *body, uint32_t n)
       return used;
     reg += (unsigned)used;
   }
+  if (c->row->wire == OP_openat)
+    c->a[2] = flags_from_wire(c->a[2]);
+  if (c->row->wire == OP_open_by_handle_at)
+    c->a[3] = flags_from_wire(c->a[3]);
   return r.bad ? -EPROTO : 0;
 }
 
@@ -312,9 +308,9 @@ int call_object(struct call *c, bool follow)
   return 0;
 }
 
-/* The pairs setxattr and lsetxattr, getxattr and lgetxattr, ... are neighbours in the kernel's numbers. */
-_Static_assert(SYS_lsetxattr == SYS_setxattr + 1 && SYS_lgetxattr == SYS_getxattr + 1 &&
-                   SYS_llistxattr == SYS_listxattr + 1 && SYS_lremovexattr == SYS_removexattr + 1,
+/* The pairs setxattr and lsetxattr, getxattr and lgetxattr, ... are neighbours in the wire's numbers. */
+_Static_assert((int)OP_lsetxattr == (int)OP_setxattr + 1 && (int)OP_lgetxattr == (int)OP_getxattr + 1 &&
+                   (int)OP_llistxattr == (int)OP_listxattr + 1 && (int)OP_lremovexattr == (int)OP_removexattr + 1,
                "following and not following variants");
 
 static int aim_at_object(struct call *c)
@@ -324,7 +320,7 @@ static int aim_at_object(struct call *c)
     return err;
   bool itself = !c->at[0].name[0]; /* the descriptor: its link in /proc is to be followed */
   if (itself && c->row->traits & NOFOLLOW)
-    c->nr--;
+    c->op--;
   unsigned reg = c->path[0].reg;
   if (c->path[0].letter == 'A')
     c->a[reg++] = (uint64_t)AT_FDCWD;
@@ -334,33 +330,15 @@ static int aim_at_object(struct call *c)
 
 /* ---- encoding ---- */
 
-static void put_native_statfs(struct call *c, const struct statfs *s)
-{
-  uint64_t fsid;
-  memcpy(&fsid, &s->f_fsid, sizeof fsid);
-  struct wire_statfs out = {.type = (uint64_t)s->f_type,
-                            .bsize = (uint64_t)s->f_bsize,
-                            .blocks = s->f_blocks,
-                            .bfree = s->f_bfree,
-                            .bavail = s->f_bavail,
-                            .files = s->f_files,
-                            .ffree = s->f_ffree,
-                            .fsid = fsid,
-                            .namelen = (uint64_t)s->f_namelen,
-                            .frsize = (uint64_t)s->f_frsize,
-                            .flags = (uint64_t)s->f_flags};
-  put_statfs(&c->out, &out);
-}
-
 static void put_data(struct call *c, uint32_t n)
 {
   put_u32(&c->out, n);
   c->out.at += n - c->promise.lifted;
 }
 
-long call_plain(struct call *c)
+int64_t call_plain(struct call *c)
 {
-  struct statfs fs;
+  struct wire_statfs fs;
   const char *f = strchr(c->row->args, 'F');
   int err = call_walk(c);
   if (!err && c->act->how & HOW_OBJECT)
@@ -369,34 +347,34 @@ long call_plain(struct call *c)
     return err;
   if (f)
     c->a[f - c->row->args] = (uintptr_t)&fs;
-  long r = sys(c->nr, c->a);
+  int64_t r = native_call(c->op, c->a);
   if (r >= 0 && f)
-    put_native_statfs(c, &fs);
+    put_statfs(&c->out, &fs);
   return r;
 }
 
 /* ---- calls that need a little more than the plain way ---- */
 
 /* May take long, though nothing can interrupt it: not on the main thread. */
-long do_slow(struct call *c)
+int64_t do_slow(struct call *c)
 {
   if (c->asked && !c->worker)
     return CALL_DEFER;
   return call_plain(c);
 }
 
-long do_flock(struct call *c)
+int64_t do_flock(struct call *c)
 {
   if (!c->worker && !(c->a[1] & 4 /* LOCK_NB */) && (c->a[1] & 15) != 8 /* LOCK_UN */)
     return CALL_DEFER;
   long r;
   do
-    r = worker_cancelled() ? -EINTR : sys(c->nr, c->a);
+    r = worker_cancelled() ? -EINTR : native_call(c->op, c->a);
   while (r == -EINTR && !worker_cancelled());
   return r;
 }
 
-long do_faccessat2(struct call *c)
+int64_t do_faccessat2(struct call *c)
 {
   long r = call_plain(c);
   if (r == -ENOSYS) /* before Linux 5.8; the link, if there was one, has been followed */
@@ -404,7 +382,7 @@ long do_faccessat2(struct call *c)
   return r;
 }
 
-long do_fchmodat2(struct call *c)
+int64_t do_fchmodat2(struct call *c)
 {
   long r = call_plain(c);
   if (r != -ENOSYS) /* before Linux 6.6 */
@@ -418,7 +396,7 @@ long do_fchmodat2(struct call *c)
   return err ? err : chmod(c->object, (mode_t)c->a[2]) ? -errno : 0;
 }
 
-long do_linkat(struct call *c)
+int64_t do_linkat(struct call *c)
 {
   int err = call_walk(c);
   if (err)
@@ -431,11 +409,11 @@ long do_linkat(struct call *c)
     c->a[1] = (uintptr_t)c->object;
     c->a[4] = AT_SYMLINK_FOLLOW;
   }
-  return err ? err : sys(c->nr, c->a);
+  return err ? err : native_call(c->op, c->a);
 }
 
 /* Without the call's own reference, so that what close() says is known here. */
-long do_close(struct call *c)
+int64_t do_close(struct call *c)
 {
   handle_put(c->h[0]);
   c->nhandles = 0;
@@ -465,7 +443,7 @@ static void release(struct call *c)
     handle_put(c->h[i]);
 }
 
-static void answer_call(struct call *c, long r)
+static void answer_call(struct call *c, int64_t r)
 {
   struct frame f = {.type = F_REPLY, .op = c->f.op, .tag = c->f.tag, .ctx = c->f.ctx, .result = r};
   f.flags = c->reply_flags;
@@ -481,7 +459,7 @@ static void answer_call(struct call *c, long r)
   out_send(&f, c->reply, (uint32_t)(c->out.at - c->reply), &c->promise);
 }
 
-static void answer_post(struct call *c, long r)
+static void answer_post(struct call *c, int64_t r)
 {
   if (r >= 0)
     return;
@@ -509,7 +487,7 @@ static void tell_directory(struct call *c)
 }
 
 /* Calls that only ask about names; the master could have answered them itself, had it known. */
-static void tell_names(struct call *c, long r)
+static void tell_names(struct call *c, int64_t r)
 {
   unsigned op = c->row->wire;
   bool asks = op == OP_statx || op == OP_faccessat2 || op == OP_readlinkat || op == OP_openat || op == OP_statfs ||
@@ -546,7 +524,7 @@ static void tell_changed(struct call *c)
 
 static void run(struct call *c, const uint8_t *body, uint32_t n)
 {
-  long r = decode(c, body, n);
+  int64_t r = decode(c, body, n);
   if (!r)
     r = context_enter(c->f.ctx, &c->context);
   if (!r) {
@@ -630,7 +608,7 @@ bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worke
   c.act = acts[row->wire].run ? &acts[row->wire] : &plain;
   c.worker = worker;
   c.asked = f->type == F_CALL;
-  c.nr = f->op < WIRE_MAX ? row_nr(row) : -1;
+  c.op = f->op;
   c.object_fd = -1;
   c.reply = worker ? malloc(FRAME_MAX) : main_reply;
   c.out = (struct wbuf){c.reply, c.reply + FRAME_MAX - sizeof *f, false};

@@ -45,19 +45,29 @@ static struct {
 } C = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* The C library's functions would change all threads. */
+#ifdef SYS_setresuid32 /* the plain ones' ids have 16 bits */
+#define NR_setresuid SYS_setresuid32
+#define NR_setresgid SYS_setresgid32
+#define NR_setgroups SYS_setgroups32
+#else
+#define NR_setresuid SYS_setresuid
+#define NR_setresgid SYS_setresgid
+#define NR_setgroups SYS_setgroups
+#endif
+
 static int set_ids(uint32_t r, uint32_t e, uint32_t s)
 {
-  return syscall(SYS_setresuid, r, e, s) ? -errno : 0;
+  return syscall(NR_setresuid, r, e, s) ? -errno : 0;
 }
 
 static int set_gids(uint32_t r, uint32_t e, uint32_t s)
 {
-  return syscall(SYS_setresgid, r, e, s) ? -errno : 0;
+  return syscall(NR_setresgid, r, e, s) ? -errno : 0;
 }
 
 static int set_groups(unsigned n, const gid_t *groups)
 {
-  return syscall(SYS_setgroups, n, groups) ? -errno : 0;
+  return syscall(NR_setgroups, n, groups) ? -errno : 0;
 }
 
 static bool own_learn(void)

@@ -16,45 +16,53 @@ enum ioctl_how {
   REFUSED = 2,
 };
 struct ioctl_row {
-  uint32_t request;
+  uint32_t request; /* the wire's, x86-64's; the kernel's here differs where the number holds the size of a long */
+  uint32_t native;
   uint16_t kind; /* enum ioctl_arg */
   uint16_t size; /* of its buffer */
   uint16_t how;
+  const char *layout; /* of its integers */
 };
 
 #define TERMIOS 36
 #define TERMIOS2 44
-/* The requests as x86-64 numbers them, where the libcs do not name them. */
+#define TERMIOS_WORDS "4w"
+#define TERMIOS2_WORDS "4w20b2w"
+/* Where the libcs do not name them. */
 #define R_TCGETS2 0x802c542a
 #define R_TCSETS2 0x402c542b
 #define R_TCSETSW2 0x402c542c
 #define R_TCSETSF2 0x402c542d
+#define W_GETFLAGS 0x80086601
+#define W_SETFLAGS 0x40086602
+#define W_BLKGETSIZE64 0x80081272
+#define SAME(request) (request), (request)
 
 static const struct ioctl_row ioctls[] = {
-    {TCGETS, IOA_OUT, TERMIOS, 0},
-    {TCSETS, IOA_IN, TERMIOS, 0},
-    {TCSETSW, IOA_IN, TERMIOS, DRAINS},
-    {TCSETSF, IOA_IN, TERMIOS, DRAINS},
-    {R_TCGETS2, IOA_OUT, TERMIOS2, 0},
-    {R_TCSETS2, IOA_IN, TERMIOS2, 0},
-    {R_TCSETSW2, IOA_IN, TERMIOS2, DRAINS},
-    {R_TCSETSF2, IOA_IN, TERMIOS2, DRAINS},
-    {TIOCGWINSZ, IOA_OUT, sizeof(struct winsize), 0},
-    {TIOCSWINSZ, IOA_IN, sizeof(struct winsize), 0},
-    {TIOCGPGRP, IOA_OUT, 4, 0},
-    {TIOCGSID, IOA_OUT, 4, 0},
-    {TIOCOUTQ, IOA_OUT, 4, 0},
-    {FIONREAD, IOA_OUT, 4, 0},
-    {TCFLSH, IOA_INT, 0, 0},
-    {TCXONC, IOA_INT, 0, 0},
-    {TCSBRK, IOA_INT, 0, DRAINS},
-    {TCSBRKP, IOA_INT, 0, DRAINS},
-    {FS_IOC_GETFLAGS, IOA_OUT, 8, 0},
-    {FS_IOC_SETFLAGS, IOA_IN, 8, 0},
-    {BLKGETSIZE64, IOA_OUT, 8, 0},
-    {BLKSSZGET, IOA_OUT, 4, 0},
-    {TIOCSTI, 0, 0, REFUSED},
-    {TIOCLINUX, 0, 0, REFUSED},
+    {SAME(TCGETS), IOA_OUT, TERMIOS, 0, TERMIOS_WORDS},
+    {SAME(TCSETS), IOA_IN, TERMIOS, 0, TERMIOS_WORDS},
+    {SAME(TCSETSW), IOA_IN, TERMIOS, DRAINS, TERMIOS_WORDS},
+    {SAME(TCSETSF), IOA_IN, TERMIOS, DRAINS, TERMIOS_WORDS},
+    {SAME(R_TCGETS2), IOA_OUT, TERMIOS2, 0, TERMIOS2_WORDS},
+    {SAME(R_TCSETS2), IOA_IN, TERMIOS2, 0, TERMIOS2_WORDS},
+    {SAME(R_TCSETSW2), IOA_IN, TERMIOS2, DRAINS, TERMIOS2_WORDS},
+    {SAME(R_TCSETSF2), IOA_IN, TERMIOS2, DRAINS, TERMIOS2_WORDS},
+    {SAME(TIOCGWINSZ), IOA_OUT, sizeof(struct winsize), 0, "4h"},
+    {SAME(TIOCSWINSZ), IOA_IN, sizeof(struct winsize), 0, "4h"},
+    {SAME(TIOCGPGRP), IOA_OUT, 4, 0, "w"},
+    {SAME(TIOCGSID), IOA_OUT, 4, 0, "w"},
+    {SAME(TIOCOUTQ), IOA_OUT, 4, 0, "w"},
+    {SAME(FIONREAD), IOA_OUT, 4, 0, "w"},
+    {SAME(TCFLSH), IOA_INT, 0, 0, ""},
+    {SAME(TCXONC), IOA_INT, 0, 0, ""},
+    {SAME(TCSBRK), IOA_INT, 0, DRAINS, ""},
+    {SAME(TCSBRKP), IOA_INT, 0, DRAINS, ""},
+    {W_GETFLAGS, FS_IOC_GETFLAGS, IOA_OUT, 8, 0, "w"},
+    {W_SETFLAGS, FS_IOC_SETFLAGS, IOA_IN, 8, 0, "w"},
+    {W_BLKGETSIZE64, BLKGETSIZE64, IOA_OUT, 8, 0, "q"},
+    {SAME(BLKSSZGET), IOA_OUT, 4, 0, "w"},
+    {SAME(TIOCSTI), 0, 0, REFUSED, ""},
+    {SAME(TIOCLINUX), 0, 0, REFUSED, ""},
 };
 
 static const struct ioctl_row *find_ioctl(uint32_t request)
@@ -70,7 +78,7 @@ static bool fits(const struct ioctl_row *row, const struct call *c)
 {
   if (row->kind != c->kind)
     return false;
-  return row->kind != IOA_IN || c->blob_len >= row->size || (row->request == FS_IOC_SETFLAGS && c->blob_len >= 4);
+  return row->kind != IOA_IN || c->blob_len >= row->size || (row->request == W_SETFLAGS && c->blob_len >= 4);
 }
 
 static long run_ioctl(struct call *c, const struct ioctl_row *row)
@@ -78,12 +86,14 @@ static long run_ioctl(struct call *c, const struct ioctl_row *row)
   _Alignas(8) uint8_t arg[64] = {0};
   int fd = c->h[0]->fd;
   if (row->kind == IOA_INT)
-    return ioctl(fd, (int)row->request, c->value) < 0 ? -errno : 0;
+    return ioctl(fd, (int)row->native, (long)c->value) < 0 ? -errno : 0;
   if (row->kind == IOA_IN)
     memcpy(arg, c->blob, c->blob_len < row->size ? c->blob_len : row->size);
-  long r = ioctl(fd, (int)row->request, arg);
+  wire_order(arg, row->size, row->layout);
+  long r = ioctl(fd, (int)row->native, arg);
   if (r < 0)
     return -errno;
+  wire_order(arg, row->size, row->layout);
   if (row->kind == IOA_OUT)
     put_blob(&c->out, arg, c->value < row->size ? (uint32_t)c->value : row->size);
   else
@@ -91,7 +101,7 @@ static long run_ioctl(struct call *c, const struct ioctl_row *row)
   return r;
 }
 
-long do_ioctl(struct call *c)
+int64_t do_ioctl(struct call *c)
 {
   const struct ioctl_row *row = find_ioctl((uint32_t)c->a[1]);
   if (!row)
@@ -112,6 +122,9 @@ long do_ioctl(struct call *c)
 
 /* ---- fcntl ---- */
 
+/* The wire's; a machine of 32 bits has other numbers for those with large offsets. */
+enum { WIRE_GETLK = 5, WIRE_SETLK, WIRE_SETLKW };
+
 #define MAY_SET (O_APPEND | O_NONBLOCK | O_NOATIME)
 
 static long set_flags(struct handle *h, uint64_t flags)
@@ -119,7 +132,7 @@ static long set_flags(struct handle *h, uint64_t flags)
   int now = fcntl(h->fd, F_GETFL);
   if (now < 0)
     return -errno;
-  return fcntl(h->fd, F_SETFL, (now & ~MAY_SET) | ((int)flags & MAY_SET)) ? -errno : 0;
+  return fcntl(h->fd, F_SETFL, (now & ~MAY_SET) | ((int)flags_from_wire(flags) & MAY_SET)) ? -errno : 0;
 }
 
 /* A record lock: in and out, five integers. */
@@ -140,14 +153,14 @@ static long run_lock(struct call *c, int cmd)
   return result;
 }
 
-long do_fcntl(struct call *c)
+int64_t do_fcntl(struct call *c)
 {
   int cmd = (int)c->a[1];
   long r;
   switch (cmd) {
   case F_GETFL:
     r = fcntl(c->h[0]->fd, F_GETFL);
-    return r < 0 ? -errno : r;
+    return r < 0 ? -errno : (int64_t)flags_to_wire((uint64_t)r);
   case F_SETFL:
     return set_flags(c->h[0], c->value);
   case F_GETPIPE_SZ:
@@ -155,9 +168,12 @@ long do_fcntl(struct call *c)
   case F_CREATED_QUERY_CMD:
     r = fcntl(c->h[0]->fd, cmd, (int)c->value);
     return r < 0 ? -errno : r;
-  case F_GETLK:
-  case F_SETLK:
-  case F_SETLKW:
+  case WIRE_GETLK:
+    return run_lock(c, F_GETLK);
+  case WIRE_SETLK:
+    return run_lock(c, F_SETLK);
+  case WIRE_SETLKW:
+    return run_lock(c, F_SETLKW);
   case F_OFD_GETLK:
   case F_OFD_SETLK:
   case F_OFD_SETLKW:

@@ -27,7 +27,7 @@ static int socket_new(const struct call *c)
 }
 
 /* Nobody waits for the reply: what went wrong is told of the socket. */
-long do_socket(struct call *c)
+int64_t do_socket(struct call *c)
 {
   int err = socket_new(c);
   if (err)
@@ -50,7 +50,7 @@ static long put_name(struct call *c, bool peer)
   return name.len;
 }
 
-long do_nbind(struct call *c)
+int64_t do_nbind(struct call *c)
 {
   struct sockaddr_storage a;
   socklen_t n = addr_from_wire(&a, c->blob, c->blob_len);
@@ -76,7 +76,7 @@ static int wait_connected(struct call *c)
 }
 
 /* Called once more for the same address (after a signal, or on a worker) it waits for the same connection. */
-long do_nconnect(struct call *c)
+int64_t do_nconnect(struct call *c)
 {
   struct sockaddr_storage a;
   struct handle *h = c->h[0];
@@ -101,7 +101,7 @@ long do_nconnect(struct call *c)
   return put_name(c, false);
 }
 
-long do_listen(struct call *c)
+int64_t do_listen(struct call *c)
 {
   if (!c->h[0]->sock)
     return -ENOTSOCK;
@@ -112,7 +112,7 @@ long do_listen(struct call *c)
   return 0;
 }
 
-long do_shutdown(struct call *c)
+int64_t do_shutdown(struct call *c)
 {
   if (!c->h[0]->sock)
     return -ENOTSOCK;
@@ -120,12 +120,12 @@ long do_shutdown(struct call *c)
   return 0;
 }
 
-long do_sockname(struct call *c)
+int64_t do_sockname(struct call *c)
 {
   return !c->h[0]->sock ? -ENOTSOCK : put_name(c, c->a[1]);
 }
 
-long do_credit(struct call *c)
+int64_t do_credit(struct call *c)
 {
   if (!c->h[0]->sock)
     return -ENOTSOCK;
@@ -134,7 +134,7 @@ long do_credit(struct call *c)
 }
 
 /* If it cannot be, the connection is closed, and its handle's end is told. */
-long do_adopt(struct call *c)
+int64_t do_adopt(struct call *c)
 {
   int fd = !c->h[0]->sock ? -1 : sock_take_waiting(c->h[0], c->a[1]);
   int err = fd < 0 ? -ECONNABORTED : sock_add(c->a[2], fd, SOCK_STREAM, 0);

@@ -10,10 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
-#include <linux/fs.h>
 #include <linux/openat2.h>
 
 #include "slave/slave.h"
@@ -21,7 +18,6 @@
 #define ATTR_ALL 0xfff /* basic attributes and time of birth */
 #define OWN_OFFSET UINT64_MAX
 #define COPY_AT_ONCE (1u << 20)
-#define EXECVE_CHECK 0x10000 /* AT_EXECVE_CHECK */
 
 /* ---- open ---- */
 
@@ -198,7 +194,7 @@ uint32_t all_names(int dirfd, uint8_t to[DIR_NAMES_MAX])
   uint32_t have = 0;
   long n = -1;
   int fd = reads_watched ? -1 : open_unnoticed(dirfd, ".", O_RDONLY | O_DIRECTORY);
-  while (fd >= 0 && have < DIR_NAMES_MAX && (n = syscall(SYS_getdents64, fd, to + have, DIR_NAMES_MAX - have)) > 0)
+  while (fd >= 0 && have < DIR_NAMES_MAX && (n = list_read(fd, to + have, DIR_NAMES_MAX - have)) > 0)
     have += (uint32_t)n;
   if (fd >= 0)
     close(fd);
@@ -248,7 +244,8 @@ static int put_opened(struct call *c, int fd, const struct stat *st, int flags)
   if (err)
     return err;
   int real = fcntl(fd, F_GETFL);
-  uint64_t shown = (uint64_t)(flags & O_NOFOLLOW ? real : real & ~O_NOFOLLOW);
+  uint64_t shown = flags_to_wire((uint64_t)(flags & O_NOFOLLOW ? real : real & ~O_NOFOLLOW));
+  shown |= path_only ? 0 : WIRE_LARGEFILE;
   put_u64(&c->out, shown | (forbids_exec(fd, st) ? WIRE_NOEXEC : 0));
   put_contents(c, fd, &a);
   return 0;
@@ -313,14 +310,7 @@ long open_finish(struct call *c, int fd, int flags, uint64_t num)
   return err ? err : opened_as(c, fd, &st, flags, num);
 }
 
-/* The kernel's own answer, if it can be asked (since Linux 6.14; EINVAL before). */
-static bool being_written(int fd)
-{
-  char *const argv[] = {"", NULL}, *const envp[] = {NULL};
-  return syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH | EXECVE_CHECK) && errno == ETXTBSY;
-}
-
-long do_openat(struct call *c)
+int64_t do_openat(struct call *c)
 {
   struct stat st;
   int flags = (int)(c->a[2] & ~(uint64_t)WIRE_EXECUTE) & ~NEVER;
@@ -336,7 +326,7 @@ long do_openat(struct call *c)
   return fd < 0 ? fd : opened_as(c, fd, &st, flags, c->a[4]);
 }
 
-long do_fstat(struct call *c)
+int64_t do_fstat(struct call *c)
 {
   struct wire_attr a;
   const struct handle *h = c->h[0];
@@ -344,7 +334,7 @@ long do_fstat(struct call *c)
   return put_watched_attr(c, h->fd, watch, h->kind == K_DIR, &a);
 }
 
-long do_statx(struct call *c)
+int64_t do_statx(struct call *c)
 {
   struct wire_attr a;
   int err = call_walk(c);
@@ -355,13 +345,13 @@ long do_statx(struct call *c)
   return err;
 }
 
-long do_readlinkat(struct call *c)
+int64_t do_readlinkat(struct call *c)
 {
   char path[WIRE_PATH_MAX];
   int err = call_walk(c);
   if (err)
     return err;
-  long r = sys(c->nr, c->a);
+  int64_t r = native_call(c->op, c->a);
   if (c->at[0].name[0] || (r != -EINVAL && r != -ENOENT))
     return r;
   /* an empty path on what is no link: where is it? */
@@ -404,20 +394,19 @@ static void wait_readable(int fd)
 /* What is there already is taken at once; else a worker waits for it, unless nobody is to wait. */
 static long read_stream(struct call *c, uint64_t offset)
 {
-  struct iovec v = {(void *)(uintptr_t)c->a[1], c->o_room};
+  void *to = (void *)(uintptr_t)c->a[1];
   int fd = c->h[0]->fd;
   bool waits = !(c->f.flags & FF_CONTENTS);
   if (!c->worker) {
-    ssize_t r = syscall(SYS_preadv2, fd, &v, 1, offset, offset, RWF_NOWAIT);
-    if (r < 0 && !waits && errno != EAGAIN && unsure(errno))
+    long r = read_nowait(fd, to, c->o_room, offset);
+    if (r < 0 && !waits && r != -EAGAIN && unsure((int)-r))
       return read_now(c, fd);
-    return r >= 0 ? r : waits && unsure(errno) ? CALL_DEFER : -errno;
+    return r < 0 && waits && unsure((int)-r) ? CALL_DEFER : r;
   }
   for (;;) {
     if (worker_cancelled())
       return -EINTR;
-    ssize_t r =
-        offset == OWN_OFFSET ? read(fd, v.iov_base, v.iov_len) : pread(fd, v.iov_base, v.iov_len, (off_t)offset);
+    ssize_t r = offset == OWN_OFFSET ? read(fd, to, c->o_room) : pread(fd, to, c->o_room, (off_t)offset);
     if (r >= 0 || (errno != EINTR && !(errno == EAGAIN && waits)))
       return r < 0 ? -errno : r;
     if (errno == EAGAIN)
@@ -436,26 +425,28 @@ static long read_at(struct call *c, uint64_t offset)
   if (c->promise.lifted)
     return c->promise.lifted;
   ssize_t r = offset == OWN_OFFSET ? read(fd, to, c->o_room) : pread(fd, to, c->o_room, (off_t)offset);
+  if (r > 0 && c->h[0]->kind == K_NOTIFY)
+    events_to_wire(to, r);
   return r < 0 ? -errno : r;
 }
 
-long do_read(struct call *c)
+int64_t do_read(struct call *c)
 {
   return read_at(c, OWN_OFFSET);
 }
 
-long do_pread(struct call *c)
+int64_t do_pread(struct call *c)
 {
   return read_at(c, c->a[3]);
 }
 
-long do_getdents(struct call *c)
+int64_t do_getdents(struct call *c)
 {
   uint32_t have = 0;
   while (have < c->o_room) {
-    long r = syscall(SYS_getdents64, c->h[0]->fd, c->o_at + have, c->o_room - have);
+    long r = list_read(c->h[0]->fd, c->o_at + have, c->o_room - have);
     if (r < 0)
-      return have ? (long)have : -errno;
+      return have ? (long)have : r;
     if (!r) {
       c->reply_flags |= FF_EOF;
       break;
@@ -499,25 +490,25 @@ static long write_at(struct call *c, uint64_t offset)
   return offset == OWN_OFFSET ? stream_call(h, c->blob, c->blob_len) : write_file(c, offset);
 }
 
-long do_write(struct call *c)
+int64_t do_write(struct call *c)
 {
   return write_at(c, OWN_OFFSET);
 }
 
-long do_pwrite(struct call *c)
+int64_t do_pwrite(struct call *c)
 {
   return write_at(c, c->a[3]);
 }
 
 /* Offsets of OWN_OFFSET are the descriptors' own. What is more than a moment's work is not done on the main thread. */
-long do_copy_file_range(struct call *c)
+int64_t do_copy_file_range(struct call *c)
 {
   int64_t in = (int64_t)c->a[1], out = (int64_t)c->a[3];
   if (c->asked && !c->worker && c->a[4] > COPY_AT_ONCE)
     return CALL_DEFER;
   c->a[1] = c->a[1] == OWN_OFFSET ? 0 : (uintptr_t)&in;
   c->a[3] = c->a[3] == OWN_OFFSET ? 0 : (uintptr_t)&out;
-  long r = sys(c->nr, c->a);
+  int64_t r = native_call(c->op, c->a);
   if (r > 0)
     space_used(c->h[1]->fd, (uint32_t)r);
   return r;

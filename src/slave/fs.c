@@ -46,17 +46,19 @@ static long by_ioctl(struct call *c, bool set, struct inode_attr *k)
   long r = ioctl(fd, set ? FS_IOC_FSSETXATTR : FS_IOC_FSGETXATTR, &x) ? -errno : 0;
   close(fd);
   *k = (struct inode_attr){x.fsx_xflags, x.fsx_extsize, x.fsx_nextents, x.fsx_projid, x.fsx_cowextsize};
-  return r == -ENOTTY ? -EOPNOTSUPP : r;
+  return r == -ENOTTY || r == -ENOSYS ? -EOPNOTSUPP : r;
 }
 
 static long attr_call(struct call *c, bool set, struct inode_attr *k)
 {
   const struct spot *s = &c->at[0];
-  long r = syscall(c->nr, s->dir, s->name, k, sizeof *k, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0 ? -errno : 0;
+  const uint64_t a[6] = {(uint64_t)s->dir, (uintptr_t)s->name, (uintptr_t)k, sizeof *k,
+                         AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH};
+  int64_t r = native_call(c->op, a);
   return r == -ENOSYS ? by_ioctl(c, set, k) : r;
 }
 
-long do_file_getattr(struct call *c)
+int64_t do_file_getattr(struct call *c)
 {
   struct inode_attr k = {0};
   long r = c->o_room < INODE_ATTR_BYTES ? -EINVAL : call_walk(c);
@@ -70,7 +72,7 @@ long do_file_getattr(struct call *c)
   return INODE_ATTR_BYTES;
 }
 
-long do_file_setattr(struct call *c)
+int64_t do_file_setattr(struct call *c)
 {
   struct rbuf r = {c->blob, c->blob + c->blob_len, false};
   struct inode_attr k = {.xflags = get_u64(&r)};
@@ -88,7 +90,7 @@ struct any_handle {
   uint8_t room[MAX_HANDLE_SZ];
 };
 
-long do_name_to_handle(struct call *c)
+int64_t do_name_to_handle(struct call *c)
 {
   struct any_handle k;
   uint64_t wide = 0;
@@ -102,7 +104,7 @@ long do_name_to_handle(struct call *c)
   int flags = ((int)c->a[4] & ~AT_SYMLINK_FOLLOW) | AT_EMPTY_PATH;
   memset(&k, 0, sizeof k);
   k.h.handle_bytes = MAX_HANDLE_SZ;
-  if (syscall(c->nr, c->at[0].dir, c->at[0].name, &k.h, unique ? (void *)&wide : &narrow, flags) < 0)
+  if (syscall(SYS_name_to_handle_at, c->at[0].dir, c->at[0].name, &k.h, unique ? (void *)&wide : &narrow, flags) < 0)
     return -errno;
   struct wbuf w = {c->o_at, c->o_at + c->o_room, false};
   put_u64(&w, unique ? wide : (uint64_t)narrow);
@@ -126,7 +128,7 @@ static int handle_in(const struct call *c, struct any_handle *k)
 
 /* What it is shows only when it is open, and a device's or a FIFO's opening may wait. The working directory's own
    descriptor is one that the kernel takes for nothing but paths. */
-long do_open_by_handle(struct call *c)
+int64_t do_open_by_handle(struct call *c)
 {
   struct any_handle k;
   if (!c->worker)
@@ -155,8 +157,29 @@ long do_open_by_handle(struct call *c)
 
 #define NR_QUOTACTL_FD 443 /* newer than some headers; the same on all architectures */
 
+/* Of the structure that goes with a command: limits and use of one id, those of all, words; and XFS's own. */
+static const char *quota_layout(uint64_t command)
+{
+  static const struct {
+    uint32_t command;
+    const char *layout;
+  } layouts[] = {{0x800005, "2q2w"},
+                 {0x800006, "2q2w"},
+                 {0x800007, "8q2w"},
+                 {0x800008, "8q2w"},
+                 {0x800009, "8q2w"},
+                 {0x5803, "2bhw6q2w2h4b3qw2h"},
+                 {0x5804, "2bhw6q2w2h4b3qw2h"},
+                 {0x5809, "2bhw6q2w2h4b3qw2h"},
+                 {0x5805, "2bh4b2qw4b2qw4b4w2h"}};
+  for (unsigned i = 0; i < sizeof layouts / sizeof *layouts; i++)
+    if (layouts[i].command == (uint32_t)command >> 8)
+      return layouts[i].layout;
+  return "w";
+}
+
 /* IPIU: the command, the device (or, with an empty path, any file of the file system), the id, the structure. */
-long do_quotactl(struct call *c)
+int64_t do_quotactl(struct call *c)
 {
   uint64_t v[16] = {0};
   uint32_t n = c->kind == IOA_OUT ? (uint32_t)c->value : c->kind == IOA_IN ? c->blob_len : 0;
@@ -168,10 +191,12 @@ long do_quotactl(struct call *c)
     return err;
   if (c->kind == IOA_IN)
     memcpy(v, c->blob, n);
+  wire_order(v, n, quota_layout(c->a[0]));
   long r = by_fd ? syscall(NR_QUOTACTL_FD, c->at[0].dir, c->a[0], c->a[2], v)
                  : syscall(SYS_quotactl, c->a[0], c->object, c->a[2], v);
   if (r < 0)
     return -errno;
+  wire_order(v, n, quota_layout(c->a[0]));
   if (c->kind == IOA_OUT)
     put_blob(&c->out, v, n);
   return r;

@@ -74,7 +74,7 @@ static void put_stdio(struct wbuf *w)
     if (stdio_closed(i) || fstat(i, &st))
       continue;
     v[4 * i] = kind_of(&st, false);
-    v[4 * i + 1] = (uint64_t)flags;
+    v[4 * i + 1] = flags_to_wire((uint64_t)flags);
     v[4 * i + 2] = st.st_dev;
     v[4 * i + 3] = st.st_ino;
   }

@@ -14,7 +14,7 @@
 bool reads_watched;
 
 /* Flags, handle. */
-long do_inotify_init(struct call *c)
+int64_t do_inotify_init(struct call *c)
 {
   struct stat st;
   int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -27,7 +27,7 @@ long do_inotify_init(struct call *c)
 }
 
 /* Instance, path, mask. The walk has followed what was to be followed. */
-long do_inotify_add(struct call *c)
+int64_t do_inotify_add(struct call *c)
 {
   uint32_t mask = (uint32_t)c->a[2];
   if (c->h[0]->kind != K_NOTIFY)

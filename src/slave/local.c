@@ -55,7 +55,7 @@ static bool type_known(uint64_t type)
   return type == SOCK_STREAM || type == SOCK_DGRAM || type == SOCK_SEQPACKET;
 }
 
-long do_ubind(struct call *c)
+int64_t do_ubind(struct call *c)
 {
   int err = type_known(c->a[2]) ? call_walk(c) : -EPROTOTYPE;
   return err ? err : bound_new(c, (int)c->a[2]);
@@ -81,7 +81,7 @@ static long connect_other(struct call *c, int type)
   return err;
 }
 
-long do_uconnect(struct call *c)
+int64_t do_uconnect(struct call *c)
 {
   struct stat st;
   int err = type_known(c->a[2]) ? call_walk(c) : -EPROTOTYPE;

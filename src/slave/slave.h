@@ -19,6 +19,7 @@
 #include "proto/codec.h"
 #include "proto/session.h"
 #include "proto/table.h"
+#include "slave/system.h"
 
 /* Operation numbers by the name of their row. */
 enum slave_op {
@@ -44,6 +45,11 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Somebody watches who opens and reads: nothing is read for any other reason than that a program does it. */
 extern bool reads_watched;
+
+/* ---- order.c ---- */
+/* Swaps, where that is needed, the integers of a structure between this machine's byte order and the wire's. layout:
+   how many of which size, in order (b, h, w, q: 1, 2, 4, 8 bytes; "4w20b2w"); what it does not reach stays as it is. */
+void wire_order(void *bytes, uint32_t n, const char *layout);
 
 /* ---- handles.c: open file descriptions, by the master's numbers ---- */
 struct stream;
@@ -136,10 +142,10 @@ void names_link(int dirfd, const char *name);  /* a symbolic link is followed; a
 void names_missed(int base, const char *path); /* its walk ended at a name that does not exist */
 /* What has to be withdrawn: items for a body of at most `max' bytes; how many bytes. */
 uint32_t names_drain(uint8_t *body, uint32_t max);
-void names_all_gone(void);                    /* withdraws everything */
-void names_stale(uint64_t dev, uint64_t ino); /* that directory has changed, although no event says so */
-void names_told(void);                        /* what has been read has been sent: withdrawals may follow */
-void names_look(void); /* takes in what the watches have seen */
+void names_all_gone(void);                      /* withdraws everything */
+void names_stale(uint64_t dev, uint64_t ino);   /* that directory has changed, although no event says so */
+void names_told(void);                          /* what has been read has been sent: withdrawals may follow */
+void names_look(void);                          /* takes in what the watches have seen */
 bool names_watch(int dirfd);                    /* false: it cannot be watched */
 void names_give_up(uint64_t dev, uint64_t ino); /* is no longer watched, and the master is told so */
 
@@ -166,7 +172,7 @@ bool guess_wants(void); /* there is something to tell, when nothing else is to b
 void guess_step(void);
 bool guess_used(uint64_t number); /* W_AHEAD */
 void guess_dir_opened(int dirfd);
-void guess_dir_touched(int dirfd);                    /* a call was made in a directory that was not known */
+void guess_dir_touched(int dirfd);                   /* a call was made in a directory that was not known */
 void guess_file_opened(int dirfd, const char *name); /* for reading */
 void guess_large_opened(int dirfd, const char *name); /* the same of one whose contents did not come with that */
 
@@ -183,8 +189,9 @@ enum walk_flag {
 };
 void walk_start(void);
 void walk_rule(const char *text, uint32_t n); /* "WHERE PREFIX" */
-/* 0; -errno; or WALK_LEFT: `left' (WIRE_PATH_MAX) is where the master goes on. base: -1 for the root. root: a descriptor
-   of another root than the slave's, which nothing leads out of and of which the master's rules say nothing; -1: none. */
+/* 0; -errno; or WALK_LEFT: `left' (WIRE_PATH_MAX) is where the master goes on. base: -1 for the root. root: a
+   descriptor of another root than the slave's, which nothing leads out of and of which the master's rules say nothing;
+   -1: none. */
 #define WALK_LEFT 1
 int walk(int root, int base, const char *path, unsigned flags, struct spot *s, char *left);
 /* The kernel's own walk, with restrictions (openat2's resolve): a descriptor or -errno. */
@@ -219,7 +226,7 @@ struct call {
   struct taken context;
   struct wbuf out; /* the reply's body */
   uint8_t *reply;  /* its beginning */
-  long nr;         /* native call to make, and its registers */
+  unsigned op;     /* the call to make natively (enum slave_op), and its registers */
   uint64_t a[6];
   struct handle *h[3]; /* references held; H arguments first */
   unsigned nhandles;
@@ -242,14 +249,13 @@ struct call {
 /* Results beyond -errno. */
 #define CALL_DEFER (-100000) /* would block: again on a worker */
 #define CALL_LEFT (-100001)  /* redirect: the body is set */
-typedef long do_fn(struct call *c);
+typedef int64_t do_fn(struct call *c);
 /* Runs a CALL or POST and answers it. False if it was malformed: nothing has been done then. */
 bool call_run(const struct frame *f, const uint8_t *body, uint32_t n, bool worker);
 /* Its only path's base: a descriptor, -1: the root, or -errno below that. */
 int call_base(struct call *c);
-int call_walk(struct call *c);   /* all its paths: 0, -errno, CALL_LEFT */
-long call_plain(struct call *c); /* walks and makes the native call */
-long sys(long nr, const uint64_t a[6]);
+int call_walk(struct call *c);      /* all its paths: 0, -errno, CALL_LEFT */
+int64_t call_plain(struct call *c); /* walks and makes the native call */
 /* A path by which calls that know no directory descriptor reach what path[0] leads to: `object'. 0 or -errno. */
 int call_object(struct call *c, bool follow);
 

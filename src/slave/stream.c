@@ -13,11 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-#include <linux/fs.h>
 
 #include "slave/slave.h"
 
@@ -71,11 +68,8 @@ static void tell_late(struct handle *h, int err)
 /* Writes without ever blocking; fewer bytes than n mean that it would have. */
 static long write_now(int fd, const uint8_t *p, uint32_t n)
 {
-  struct iovec v = {(void *)p, n};
-  ssize_t r = syscall(SYS_pwritev2, fd, &v, 1, -1L, -1L, RWF_NOWAIT);
-  if (r >= 0)
-    return r;
-  return errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == EINTR ? 0 : -errno;
+  long r = write_nowait(fd, p, n);
+  return r == -EAGAIN || r == -EOPNOTSUPP || r == -ENOSYS || r == -EINVAL || r == -EINTR ? 0 : r;
 }
 
 /* Writes at least one byte, however long that takes; for a description that someone set O_NONBLOCK on, too. */
