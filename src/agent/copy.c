@@ -1,14 +1,16 @@
 /*
  * Copying between two descriptors by one call: sendfile, splice, tee, vmsplice, copy_file_range. With two local ends
  * the kernel does it. Between two files of the slave, copy_file_range and sendfile are done there, and no contents come
- * here. sendfile, splice and vmsplice with an end on the slave are otherwise done as a read and a write, one piece at a
- * time. copy_file_range between the hosts and tee are refused, as between file systems: every caller has another way.
+ * here, unless they are here already, from memory, and few: then they are written, which nobody waits for. sendfile,
+ * splice and vmsplice with an end on the slave are otherwise done as a read and a write, one piece at a time.
+ * copy_file_range between the hosts and tee are refused, as between file systems: every caller has another way.
  */
 #include <asm/poll.h>
 #include <linux/fs.h>
 #include <linux/stat.h>
 
 #include "agent/io.h"
+#include "agent/light.h"
 
 #define PIECE (64ul << 10)
 #define COPY_PIECE (64ul << 20) /* at most so much is copied on the slave before a signal is noticed */
@@ -324,13 +326,76 @@ static long wrong_offset(const struct end *e, uint64_t n)
   return e->user && e->off + n < e->off ? -EOVERFLOW : -EINVAL;
 }
 
+/* Where the bytes come from: a small file that is open from memory. */
+struct held {
+  int fd;
+  uint64_t off, n;
+};
+
+/* Whether the call is of such a file and one of the slave's that is to be written to, not the same. */
+static bool known_ends(struct call *c, struct held *k, struct end *to)
+{
+  struct wire_attr a;
+  long at;
+  k->fd = (int)c->a[0];
+  if (c->a[5] || vft_light(c->p, k->fd) < 0 || end_open(c, to, (int)c->a[2], c->a[3]) < 0 || !to->remote)
+    return false;
+  const struct hstate *s = to->f.s;
+  if (s->kind != K_REG || !may_write(s) || s->flags & O_APPEND || !light_attr(c, k->fd, &a) || !S_ISREG(a.mode))
+    return false;
+  if (s->attr.ino && (s->attr.dev != a.dev || s->attr.ino == a.ino))
+    return false;
+  if (c->a[1] ? copy_in(&at, (void *)c->a[1], sizeof at) : !light_seek(c, k->fd, 0, SEEK_CUR, &at))
+    return false;
+  uint64_t left = at < 0 || (uint64_t)at >= a.size ? 0 : a.size - (uint64_t)at;
+  k->off = (uint64_t)at;
+  k->n = c->a[4] < left ? c->a[4] : left;
+  return at >= 0 && k->n <= PIECE;
+}
+
+/* False: it has not been done. */
+static bool write_known(struct call *c, const struct held *k, struct end *to, uint8_t *buf, long *r)
+{
+  struct iov v;
+  long got = 0, at;
+  if (k->n && (!light_read(c, k->fd, buf, k->n, k->off, &got) || got != (long)k->n))
+    return false;
+  struct spans sp = page_span(&v, buf, k->n);
+  *r = k->n ? file_write(c, &to->f, &sp, to->off) : 0;
+  if (*r <= 0)
+    return true;
+  uint64_t in = k->off + (uint64_t)*r;
+  end_moved(to, *r);
+  bool told = c->a[1] ? !copy_out((void *)c->a[1], &in, sizeof in) : light_seek(c, k->fd, (long)in, SEEK_SET, &at);
+  if (!told || end_store(to) < 0)
+    *r = -EFAULT;
+  c->where = N_POSTED;
+  return true;
+}
+
+static bool copy_known(struct call *c, long *r)
+{
+  struct held k;
+  struct end to;
+  if (!known_ends(c, &k, &to))
+    return false;
+  uint8_t *buf = pages_new(PIECE);
+  bool done = buf && write_known(c, &k, &to, buf, r);
+  if (buf)
+    pages_free(buf, PIECE);
+  return done;
+}
+
 /* copy_file_range(in, off_in, out, off_out, len, flags) */
 long a_copy_file_range(struct call *c)
 {
   struct end from, to;
+  long r;
+  if (copy_known(c, &r))
+    return r;
   if (!is_remote(c, (int)c->a[0]) && !is_remote(c, (int)c->a[2]))
     return pass(c);
-  long r = end_open(c, &from, (int)c->a[0], c->a[1]);
+  r = end_open(c, &from, (int)c->a[0], c->a[1]);
   long r2 = end_open(c, &to, (int)c->a[2], c->a[3]);
   if (!from.remote || !to.remote)
     return not_between(from.remote ? &to : &from, c->a[5]);

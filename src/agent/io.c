@@ -812,17 +812,25 @@ long a_sync(struct call *c)
 }
 
 /* fadvise64 and readahead: advice, so there is nothing to do for a remote file once the arguments are right. */
+static long advise(struct call *c, bool stream, bool seeks)
+{
+  c->where = N_MEMORY;
+  if (c->row == ROW(readahead))
+    return seeks ? 0 : -EINVAL;
+  if (stream)
+    return -ESPIPE;
+  return (long)c->a[2] < 0 || c->a[3] > POSIX_FADV_NOREUSE ? -EINVAL : 0;
+}
+
 long a_fadvise(struct call *c)
 {
   struct rfile f;
+  uint64_t dev, ino;
+  if (vft_light(c->p, (int)c->a[0]) >= 0)
+    return advise(c, false, !light_dir(c->p, (int)c->a[0], 0, &dev, &ino));
   if (!file_of(c, (int)c->a[0], &f))
     return pass(c);
-  c->where = N_MEMORY;
   if (f.s->flags & O_PATH || (c->row == ROW(readahead) && !may_read(f.s)))
     return -EBADF;
-  if (c->row == ROW(readahead))
-    return has_offset(f.s) ? 0 : -EINVAL;
-  if (is_stream(f.s))
-    return -ESPIPE;
-  return (long)c->a[2] < 0 || c->a[3] > POSIX_FADV_NOREUSE ? -EINVAL : 0;
+  return advise(c, is_stream(f.s), has_offset(f.s));
 }

@@ -95,11 +95,13 @@ static void note(const struct proc *p, const struct hstate *s)
     __atomic_fetch_or(&e->locks, 1ul << (file_gen(s->attr.dev, s->attr.ino) & 63), __ATOMIC_ACQ_REL);
 }
 
-/* One that gives a lock up as it stands can neither fail nor be held up: nobody need wait for it. */
+/* One that gives a lock up as it stands can neither fail nor be held up: nobody need wait for it. The pid is looked at
+   for locks of descriptions only. */
 static bool gives_up(const struct rfile *f, int cmd, const struct flock_k *k)
 {
   return !is_get(cmd) && k->type == F_UNLCK && k->whence == SEEK_SET && k->start >= 0 && k->len >= 0 &&
-         k->start <= INT64_MAX - k->len && k->pid == 0 && f->s->kind == K_REG && !(f->s->flags & O_PATH);
+         k->start <= INT64_MAX - k->len && (k->pid == 0 || cmd == F_SETLK || cmd == F_SETLKW) && f->s->kind == K_REG &&
+         !(f->s->flags & O_PATH);
 }
 
 static long give_up(struct call *c, struct req *q)

@@ -54,6 +54,8 @@ struct walk {
   struct node *first, *last_told;
   struct node *files; /* whose contents are sent, 0: of none */
   DIR *dir;           /* where in it */
+  char *after;        /* begun behind that file: those before it come when the end has been reached */
+  bool before;        /* they do now */
   unsigned dirs, dirs_window;
   uint32_t bytes, bytes_window;
   bool mark_dir, mark_file;
@@ -97,6 +99,7 @@ static void walk_free(struct walk *w)
   }
   if (w->dir)
     closedir(w->dir);
+  free(w->after);
   large_end(&w->large);
   *w = (struct walk){.number = 0};
 }
@@ -234,6 +237,9 @@ static void step_dirs(struct walk *w)
 static void close_dir(struct walk *w)
 {
   large_end(&w->large);
+  free(w->after);
+  w->after = 0;
+  w->before = false;
   if (w->dir)
     closedir(w->dir);
   w->dir = 0;
@@ -266,9 +272,23 @@ static void files_from(struct walk *w, struct node *n, const char *after)
   if (!files_open(w) || w->files != n)
     return;
   for (struct dirent *e; (e = readdir(w->dir));)
-    if (!strcmp(e->d_name, after))
+    if (!strcmp(e->d_name, after)) {
+      w->after = strdup(after);
       return;
+    }
   rewinddir(w->dir);
+}
+
+/* The next name, in a circle: who opens files in another order than this will come to the others as well. */
+static struct dirent *next_name(struct walk *w)
+{
+  struct dirent *e = readdir(w->dir);
+  if (!e && w->after && !w->before) {
+    rewinddir(w->dir);
+    w->before = true;
+    e = readdir(w->dir);
+  }
+  return e && w->before && !strcmp(e->d_name, w->after) ? 0 : e;
 }
 
 static uint32_t file_mark(const struct walk *w)
@@ -307,7 +327,7 @@ static void step_files(struct walk *w)
       told_bytes(w, large_step(&w->large, file_mark(w)), &done);
       continue;
     }
-    struct dirent *e = readdir(w->dir);
+    struct dirent *e = next_name(w);
     if (!e) {
       close_dir(w);
       w->files->sent = true;
