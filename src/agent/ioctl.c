@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 
 #include "agent/light.h"
+#include "agent/sock.h"
 
 #define TERMIOS_SIZE 36 /* the kernel's struct termios: 4 words, a line discipline, 19 characters */
 #define TERMIOS2_SIZE 44
@@ -159,7 +160,8 @@ long a_ioctl(struct call *c)
   uint32_t nr = (uint32_t)c->a[1];
   if (nr == TCGETS && vft_light(c->p, (int)c->a[0]) >= 0)
     return -ENOTTY;
+  long r;
   if (nr == FIOCLEX || nr == FIONCLEX || !file_of(c, (int)c->a[0], &f))
-    return pass(c);
+    return net_ioctl(c, &r) ? r : pass(c);
   return remote_ioctl(c, &f, nr);
 }

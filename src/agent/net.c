@@ -8,11 +8,8 @@
  * waiting is filled first, so that it is not writable until it is connected. Must never tell of a pair what a network
  * socket would not tell.
  */
-#include "agent/sock.h"
+#include "agent/net.h"
 
-#define AF_INET 2
-#define AF_INET6 10
-#define SOCK_STREAM 1
 #define SOCK_TYPES 15
 #define SOCK_FLAGS (O_NONBLOCK | O_CLOEXEC)
 #define MSG_OOB 1
@@ -24,8 +21,10 @@
 #define MSG_CMSG_CLOEXEC 0x40000000
 #define SCM_RIGHTS 1
 #define SIGNAL_PIPE 13
-#define SOL_TCP 6
-#define OPTION_MAX 256u
+#define NETLINK_ROUTE 0
+#define NETLINK_SOCK_DIAG 4
+#define PROTOCOL_ICMP 1
+#define PROTOCOL_ICMPV6 58
 #define NAME_ROOM SOCK_ADDR_MAX
 #define FILL 32768
 #define PIECES_SMALL 8
@@ -40,34 +39,32 @@ bool net_of(struct call *c, int fd, struct nsock *n)
   return true;
 }
 
-static bool datagrams(const struct nsock *n)
-{
-  return n->s->type != SOCK_STREAM;
-}
-
-static uint32_t place(const struct nsock *n)
-{
-  return __atomic_load_n(&n->s->place, __ATOMIC_ACQUIRE);
-}
-
 static void set_place(struct nsock *n, enum sock_place where)
 {
   __atomic_store_n(&n->s->place, where, __ATOMIC_RELEASE);
 }
 
-/* What is to be told once: 0 or -errno. */
-static long error_taken(struct nsock *n)
-{
-  return __atomic_load_n(&n->s->error, __ATOMIC_ACQUIRE) ? -__atomic_exchange_n(&n->s->error, 0, __ATOMIC_ACQ_REL) : 0;
-}
-
 /* ---- making one ---- */
+
+/* What tells of the network belongs where the network is. */
+static bool of_network(const struct call *c)
+{
+  bool tells = c->a[0] == AF_NETLINK && (c->a[2] == NETLINK_ROUTE || c->a[2] == NETLINK_SOCK_DIAG);
+  return c->a[0] == AF_INET || c->a[0] == AF_INET6 || tells;
+}
 
 static bool is_ours(const struct call *c)
 {
   unsigned long type = c->a[1] & SOCK_TYPES;
-  return !standalone() && !(session->flags & SF_NET_LOCAL) && (c->a[0] == AF_INET || c->a[0] == AF_INET6) && type &&
+  return !standalone() && !(session->flags & SF_NET_LOCAL) && of_network(c) && type &&
          !(c->a[1] & ~(unsigned long)(SOCK_TYPES | SOCK_FLAGS));
+}
+
+/* Sockets for which a right is needed: the slave's kernel has to be asked. */
+static bool needs_right(const struct call *c)
+{
+  return c->a[0] != AF_NETLINK &&
+         ((c->a[1] & SOCK_TYPES) == SOCK_RAW || c->a[2] == PROTOCOL_ICMP || c->a[2] == PROTOCOL_ICMPV6);
 }
 
 /* The kernel here judges the arguments. */
@@ -100,33 +97,34 @@ long net_make(struct call *c, long domain, long type, long protocol, int flags, 
   return socket_place(c, *h, type != SOCK_STREAM, flags);
 }
 
+/* Its descriptor, or why the slave has not made it. */
+static long if_made(struct call *c, int fd, struct handle h)
+{
+  struct nsock n = {fd, h, &hstate(h)->sock};
+  struct addr own;
+  long r = net_name(c, &n, false, &own);
+  if (r >= 0)
+    return fd;
+  vft_forget(c->p, fd);
+  sys1(__NR_close, fd);
+  return r;
+}
+
 long a_socket(struct call *c)
 {
-  if (!is_ours(c) || net_ruled())
+  struct handle h;
+  bool asks = needs_right(c);
+  if (!is_ours(c) || (net_ruled() && !asks && c->a[0] != AF_NETLINK))
     return pass_newfd(c);
-  long r = judge(c);
+  long r = asks ? 0 : judge(c);
   if (r < 0)
     return r;
-  struct handle h;
   c->where = N_POSTED;
-  return net_make(c, (int)c->a[0], (long)(c->a[1] & SOCK_TYPES), (int)c->a[2], (int)(c->a[1] & SOCK_FLAGS), &h);
+  long fd = net_make(c, (int)c->a[0], (long)(c->a[1] & SOCK_TYPES), (int)c->a[2], (int)(c->a[1] & SOCK_FLAGS), &h);
+  return fd < 0 || !asks ? fd : if_made(c, (int)fd, h);
 }
 
 /* ---- asking the slave ---- */
-
-static void ask_start(struct call *c, struct req *q, const struct nsock *n, enum wire_op op)
-{
-  req_start_op(q, c->t, op);
-  req_handle(q, n->h);
-  c->where = N_WAITED;
-}
-
-/* A socket that the slave could not make is told as what it could not be made for. */
-static long said(struct nsock *n, long r)
-{
-  long late = r == -EBADF ? error_taken(n) : 0;
-  return late ? late : r;
-}
 
 static void take_name(struct req *q, struct wire_dgram *name)
 {
@@ -149,7 +147,7 @@ static void put_addr(struct req *q, const struct addr *a)
 static long wanted_addr(struct call *c, struct nsock *n, struct addr *a)
 {
   long r = addr_in(a, c->a[1], c->a[2]);
-  uint32_t least = n->s->domain == AF_INET6 ? 24 : 16;
+  uint32_t least = n->s->domain == AF_INET6 ? 24 : n->s->domain == AF_NETLINK ? 12 : 16;
   if (r)
     return r;
   bool none = a->len >= 2 && !a->bytes[0] && !a->bytes[1]; /* AF_UNSPEC */
@@ -350,128 +348,6 @@ long net_name(struct call *c, struct nsock *n, bool peer, struct addr *a)
   return 0;
 }
 
-/* ---- options ---- */
-
-enum who { SLAVE, PAIR, STATE };
-static const struct {
-  uint8_t option;
-  uint8_t who;
-} own_options[] = {
-    {3, STATE}, {4, STATE}, {30, STATE}, {38, STATE}, {39, STATE}, /* TYPE ERROR ACCEPTCONN PROTOCOL DOMAIN */
-    {18, PAIR}, {20, PAIR}, {21, PAIR},  {66, PAIR},  {67, PAIR},  /* RCVLOWAT and time-outs */
-};
-
-static enum who who_knows(uint64_t level, uint64_t option)
-{
-  for (unsigned i = 0; level == SOL_SOCKET && i < sizeof own_options / sizeof *own_options; i++)
-    if (own_options[i].option == option)
-      return (enum who)own_options[i].who;
-  return SLAVE;
-}
-
-static int of_state(struct nsock *n, uint64_t option)
-{
-  switch (option) {
-  case SO_TYPE:
-    return (int)n->s->type;
-  case SO_DOMAIN:
-    return (int)n->s->domain;
-  case 38:
-    return n->s->protocol ? (int)n->s->protocol : n->s->type == SOCK_STREAM ? SOL_TCP : 17;
-  case 30:
-    return place(n) == SOCK_LISTENING;
-  default:
-    return (int)-error_taken(n);
-  }
-}
-
-static long option_out(struct call *c, const void *value, uint32_t n)
-{
-  int room;
-  if (copy_in(&room, (void *)c->a[4], sizeof room))
-    return -EFAULT;
-  if (room < 0)
-    return -EINVAL;
-  n = n < (uint32_t)room ? n : (uint32_t)room;
-  return copy_out((void *)c->a[3], value, n) || copy_out((void *)c->a[4], &n, sizeof n) ? -EFAULT : 0;
-}
-
-long net_getsockopt(struct call *c, struct nsock *n)
-{
-  struct req q;
-  int room, value;
-  uint32_t len;
-  enum who who = who_knows(c->a[1], c->a[2]);
-  if (who == PAIR)
-    return pass(c);
-  if (copy_in(&room, (void *)c->a[4], sizeof room))
-    return -EFAULT;
-  if (room < 0)
-    return -EINVAL;
-  c->where = N_MEMORY;
-  if (who == STATE) {
-    value = of_state(n, c->a[2]);
-    return option_out(c, &value, sizeof value);
-  }
-  ask_start(c, &q, n, W_GETOPT);
-  req_u64(&q, c->a[1]);
-  req_u64(&q, c->a[2]);
-  req_u64(&q, (uint32_t)room < OPTION_MAX ? (uint32_t)room : OPTION_MAX);
-  long r = said(n, req_call(&q, false));
-  if (r < 0)
-    return r;
-  const void *p = get_blob(&q.r, &len, OPTION_MAX);
-  return p ? option_out(c, p, len) : -EIO;
-}
-
-/* Those that cannot fail, once they are long enough. */
-static bool sure(uint64_t level, uint64_t option, uint64_t len)
-{
-  static const uint8_t general[] = {2, 6, 7, 8, 9, 10, 15}, tcp[] = {1, 3, 12};
-  if (level == SOL_SOCKET && option == 13)
-    return len >= 8;
-  for (unsigned i = 0; level == SOL_SOCKET && i < sizeof general; i++)
-    if (general[i] == option)
-      return len >= 4;
-  for (unsigned i = 0; level == SOL_TCP && i < sizeof tcp; i++)
-    if (tcp[i] == option)
-      return len >= 4;
-  return false;
-}
-
-long net_setsockopt(struct call *c, struct nsock *n)
-{
-  struct req q;
-  if (who_knows(c->a[1], c->a[2]) == PAIR)
-    return pass(c);
-  if (who_knows(c->a[1], c->a[2]) == STATE)
-    return -ENOPROTOOPT;
-  if ((int)c->a[4] < 0 || (uint32_t)c->a[4] > OPTION_MAX)
-    return -EINVAL;
-  if (c->a[1] == SOL_TCP && datagrams(n))
-    return -ENOPROTOOPT;
-  ask_start(c, &q, n, W_SETOPT);
-  req_u64(&q, c->a[1]);
-  req_u64(&q, c->a[2]);
-  if (req_data(&q, (void *)c->a[3], (uint32_t)c->a[4]))
-    return -EFAULT;
-  if (!sure(c->a[1], c->a[2], (uint32_t)c->a[4]))
-    return said(n, req_call(&q, false));
-  c->where = N_POSTED;
-  return req_post(&q, -1);
-}
-
-void net_option(struct call *c, struct handle h, uint64_t level, uint64_t option, const void *value, uint32_t n)
-{
-  struct req q;
-  req_start_op(&q, c->t, W_SETOPT);
-  req_handle(&q, h);
-  req_u64(&q, level);
-  req_u64(&q, option);
-  put_blob(&q.w, value, n);
-  req_post(&q, -1);
-}
-
 /* ---- sending ---- */
 
 static long broken(struct call *c, int flags)
@@ -518,7 +394,7 @@ static long send_datagram(struct call *c, struct nsock *n, const struct msg_k *m
   struct iov small[PIECES_SMALL];
   struct wire_dgram name = {0};
   uint8_t head[sizeof name];
-  if (!to->len && place(n) != SOCK_JOINED)
+  if (!to->len && place(n) != SOCK_JOINED && n->s->domain != AF_NETLINK) /* whose is the kernel then */
     return -EDESTADDRREQ;
   if (m->iovlen > IOV_COUNT_MAX)
     return -EMSGSIZE;

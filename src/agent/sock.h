@@ -43,6 +43,8 @@ long net_shutdown(struct call *c, struct nsock *n);
 long net_name(struct call *c, struct nsock *n, bool peer, struct addr *a);
 long net_getsockopt(struct call *c, struct nsock *n);
 long net_setsockopt(struct call *c, struct nsock *n);
+/* ioctl, if that is one of such a socket and no affair of the pair's. */
+bool net_ioctl(struct call *c, long *r);
 /* One message; to and from memory of the program, but for the message and its name, which are the agent's. */
 long net_send(struct call *c, struct nsock *n, const struct msg_k *m, const struct addr *to, int flags);
 long net_receive(struct call *c, struct nsock *n, struct msg_k *m, struct addr *from, int flags);

@@ -315,12 +315,6 @@ static void take_data(struct hub *h, struct file *f, const uint8_t *p, uint32_t 
 {
   struct sock *s = f->sk;
   uint32_t went = n;
-  if (s->datagrams) { /* whole, or lost as in a socket's full buffer */
-    give(f, p, &went);
-    s->fed += n;
-    grant(h, f);
-    return;
-  }
   if (s->in.first)
     went = 0;
   else

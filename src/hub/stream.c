@@ -163,6 +163,8 @@ static int take_late(struct hub *h, const struct frame *f, struct rbuf *r)
   uint32_t handle = (uint32_t)get_u64(r);
   if (r->bad || r->at != r->end || f->result >= 0 || f->result < -4095)
     return -EPROTO;
+  if (f->op == OP_close && f->result == -EBADF) /* it has never been made, which has been told */
+    return 0;
   if (handle == H_STDOUT && h->pty.wanted)
     pty_hangup(h); /* nobody can see it */
   if (handle != H_STDOUT || !h->pty.wanted || f->result != -EIO)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <net/if.h>
 #include <linux/fs.h>
 
 #include "slave/slave.h"
@@ -14,6 +15,7 @@
 enum ioctl_how {
   DRAINS = 1, /* what was written before comes first; may block */
   REFUSED = 2,
+  LISTS = 4, /* interfaces */
 };
 struct ioctl_row {
   uint32_t request; /* the wire's, x86-64's; the kernel's here differs where the number holds the size of a long */
@@ -28,6 +30,10 @@ struct ioctl_row {
 #define TERMIOS2 44
 #define TERMIOS_WORDS "4w"
 #define TERMIOS2_WORDS "4w20b2w"
+#define IFREQ 40 /* of x86-64 */
+#define IFCONF_MAX 16384
+#define NAME_SHORT "16bh" /* a name, then flags or an address */
+#define NAME_WORD "16bw"
 /* Where the libcs do not name them. */
 #define R_TCGETS2 0x802c542a
 #define R_TCSETS2 0x402c542b
@@ -61,6 +67,18 @@ static const struct ioctl_row ioctls[] = {
     {W_SETFLAGS, FS_IOC_SETFLAGS, IOA_IN, 8, 0, "w"},
     {W_BLKGETSIZE64, BLKGETSIZE64, IOA_OUT, 8, 0, "q"},
     {SAME(BLKSSZGET), IOA_OUT, 4, 0, "w"},
+    {SAME(SIOCGIFCONF), IOA_OUT, IFCONF_MAX, LISTS, NAME_SHORT},
+    {SAME(SIOCGIFNAME), IOA_INOUT, IFREQ, 0, NAME_WORD},
+    {SAME(SIOCGIFFLAGS), IOA_INOUT, IFREQ, 0, NAME_SHORT},
+    {SAME(SIOCGIFADDR), IOA_INOUT, IFREQ, 0, NAME_SHORT},
+    {SAME(SIOCGIFDSTADDR), IOA_INOUT, IFREQ, 0, NAME_SHORT},
+    {SAME(SIOCGIFBRDADDR), IOA_INOUT, IFREQ, 0, NAME_SHORT},
+    {SAME(SIOCGIFNETMASK), IOA_INOUT, IFREQ, 0, NAME_SHORT},
+    {SAME(SIOCGIFMETRIC), IOA_INOUT, IFREQ, 0, NAME_WORD},
+    {SAME(SIOCGIFMTU), IOA_INOUT, IFREQ, 0, NAME_WORD},
+    {SAME(SIOCGIFHWADDR), IOA_INOUT, IFREQ, 0, NAME_SHORT},
+    {SAME(SIOCGIFINDEX), IOA_INOUT, IFREQ, 0, NAME_WORD},
+    {SAME(SIOCGIFTXQLEN), IOA_INOUT, IFREQ, 0, NAME_WORD},
     {SAME(TIOCSTI), 0, 0, REFUSED, ""},
     {SAME(TIOCLINUX), 0, 0, REFUSED, ""},
 };
@@ -78,7 +96,8 @@ static bool fits(const struct ioctl_row *row, const struct call *c)
 {
   if (row->kind != c->kind)
     return false;
-  return row->kind != IOA_IN || c->blob_len >= row->size || (row->request == W_SETFLAGS && c->blob_len >= 4);
+  bool in = row->kind == IOA_IN || row->kind == IOA_INOUT;
+  return !in || c->blob_len >= row->size || (row->request == W_SETFLAGS && c->blob_len >= 4);
 }
 
 static long run_ioctl(struct call *c, const struct ioctl_row *row)
@@ -87,7 +106,7 @@ static long run_ioctl(struct call *c, const struct ioctl_row *row)
   int fd = c->h[0]->fd;
   if (row->kind == IOA_INT)
     return ioctl(fd, (int)row->native, (long)c->value) < 0 ? -errno : 0;
-  if (row->kind == IOA_IN)
+  if (row->kind == IOA_IN || row->kind == IOA_INOUT)
     memcpy(arg, c->blob, c->blob_len < row->size ? c->blob_len : row->size);
   wire_order(arg, row->size, row->layout);
   long r = ioctl(fd, (int)row->native, arg);
@@ -96,9 +115,30 @@ static long run_ioctl(struct call *c, const struct ioctl_row *row)
   wire_order(arg, row->size, row->layout);
   if (row->kind == IOA_OUT)
     put_blob(&c->out, arg, c->value < row->size ? (uint32_t)c->value : row->size);
+  else if (row->kind == IOA_INOUT)
+    put_blob(&c->out, arg, row->size);
   else
     put_u32(&c->out, 0);
   return r;
+}
+
+/* Each as long as the wire has it, whatever it is here. */
+static long list_interfaces(struct call *c)
+{
+  _Alignas(8) uint8_t list[IFCONF_MAX];
+  struct ifconf conf = {.ifc_len = IFCONF_MAX / IFREQ * (int)sizeof(struct ifreq), .ifc_buf = (char *)list};
+  static const size_t step = sizeof(struct ifreq), part = sizeof(struct ifreq) < IFREQ ? sizeof(struct ifreq) : IFREQ;
+  uint8_t out[IFCONF_MAX] = {0};
+  if (ioctl(c->h[0]->fd, SIOCGIFCONF, &conf) < 0)
+    return -errno;
+  uint32_t n = (uint32_t)conf.ifc_len / sizeof(struct ifreq), room = (uint32_t)(c->value / IFREQ);
+  n = n < room ? n : room;
+  for (uint32_t i = 0; i < n; i++) {
+    memcpy(out + i * IFREQ, list + i * step, part);
+    wire_order(out + i * IFREQ, IFREQ, NAME_SHORT);
+  }
+  put_blob(&c->out, out, n * IFREQ);
+  return 0;
 }
 
 int64_t do_ioctl(struct call *c)
@@ -117,7 +157,7 @@ int64_t do_ioctl(struct call *c)
     if (err)
       return err;
   }
-  return run_ioctl(c, row);
+  return row->how & LISTS ? list_interfaces(c) : run_ioctl(c, row);
 }
 
 /* ---- fcntl ---- */

@@ -9,9 +9,13 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <linux/netlink.h>
 
 #include "slave/sock.h"
 
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
 #ifndef IP_UNICAST_IF
 #define IP_UNICAST_IF 50
 #endif
@@ -107,6 +111,13 @@ static const struct option {
     {6, 23, INTS, IPPROTO_TCP, TCP_FASTOPEN},
     {6, 25, INTS, IPPROTO_TCP, TCP_NOTSENT_LOWAT},
     {17, 1, INTS, IPPROTO_UDP, UDP_CORK},
+    {270, 1, INTS, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP},
+    {270, 2, INTS, SOL_NETLINK, NETLINK_DROP_MEMBERSHIP},
+    {270, 4, INTS, SOL_NETLINK, NETLINK_BROADCAST_ERROR},
+    {270, 5, INTS, SOL_NETLINK, NETLINK_NO_ENOBUFS},
+    {270, 10, INTS, SOL_NETLINK, NETLINK_CAP_ACK},
+    {270, 11, INTS, SOL_NETLINK, NETLINK_EXT_ACK},
+    {270, 12, INTS, SOL_NETLINK, NETLINK_GET_STRICT_CHK},
 };
 
 static const struct option *option_of(const struct call *c)

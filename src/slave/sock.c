@@ -149,6 +149,16 @@ static uint32_t credit_take(struct sock *s, uint32_t want)
   return n;
 }
 
+/* All of it, or nothing would come of a message that is longer than what is left. False: there is none left. */
+static bool credit_use(struct sock *s, uint32_t n)
+{
+  pthread_mutex_lock(&N.lock);
+  s->sent += n;
+  bool left = s->sent < s->limit;
+  pthread_mutex_unlock(&N.lock);
+  return left;
+}
+
 static void credit_return(struct sock *s, uint32_t n)
 {
   pthread_mutex_lock(&N.lock);
@@ -210,8 +220,9 @@ static void read_datagrams(struct handle *h)
     }
     addr_to_wire(&from, &a, len);
     dgram_put(buf, &from);
-    if (credit_take(h->sock, (uint32_t)n + 1))
-      tell(h->num, SOCK_DATA, 0, buf, (uint32_t)(sizeof from + (size_t)n));
+    if (!credit_use(h->sock, (uint32_t)(sizeof from + (size_t)n))) /* what does not fit any more is the last */
+      i = DATAGRAMS_MAX;
+    tell(h->num, SOCK_DATA, 0, buf, (uint32_t)(sizeof from + (size_t)n));
   }
 }
 
