@@ -36,7 +36,7 @@
 struct options {
   int in, out;
   int trace_fd, link;
-  bool standalone, reverse, no_rewrite, no_cache, net_local, trace, stats, here, clean_env, login;
+  bool standalone, reverse, no_rewrite, no_cache, store, store_erase, net_local, trace, stats, here, clean_env, login;
   uint64_t id;
   const char *profile, *cwd;
   int cwd_error;
@@ -60,6 +60,7 @@ static const char usage[] =
     "  --serve              the far end of a remote shell: says that it is ready, and is told the rest\n"
     "  --login              the user's login shell instead of PROGRAM\n"
     "  --no-rewrite         leave call sites as they are; every call traps\n"
+    "  --store[=erase]      keep contents for later sessions in ~/.cache/nexec; erase those that are there\n"
     "  --no-cache           remember no names and attributes of the slave's directories\n"
     "  --trace              a line a call, to the slave (--standalone, --reverse: standard error)\n"
     "  --link-fd N          the TCP connection that carries the stream, if that is not its own descriptor\n"
@@ -84,6 +85,7 @@ enum option_id {
   O_LOGIN,
   O_NO_REWRITE,
   O_NO_CACHE,
+  O_STORE,
   O_TRACE,
   O_STATS,
   O_MAP,
@@ -110,6 +112,7 @@ static const struct option table[] = {
     {"login", 0, 0, O_LOGIN},
     {"no-rewrite", 0, 0, O_NO_REWRITE},
     {"no-cache", 0, 0, O_NO_CACHE},
+    {"store", 2, 0, O_STORE},
     {"trace", 0, 0, O_TRACE},
     {"stats", 0, 0, O_STATS},
     {"map", 1, 0, O_MAP},
@@ -258,6 +261,10 @@ static void set_option(struct options *o, int which, char *value)
   case O_TRACE_FD:
     o->trace_fd = atoi(value);
     break;
+  case O_STORE:
+    o->store = o->store || !value;
+    o->store_erase = o->store_erase || value;
+    break;
   case O_LINK_FD:
     o->link = atoi(value);
     break;
@@ -387,6 +394,9 @@ static int run(struct options *o, struct rules *rules, const char *cwd, const ch
       setsid(); /* fails if we lead a group that has a terminal: the command gets a session of its own then */
   }
   raise_limit(&l.files);
+  if (o->store_erase)
+    disk_erase();
+  ho.store = o->store ? HUB_STORE_BYTES : 0;
   struct hub *h = hub_new(&ho);
   if (!h)
     refuse(o, "cannot make a session",

@@ -74,6 +74,7 @@ static const char usage[] =
     "  --programs=WHERE     whose programs and libraries: there (HOST's, the default) or here\n"
     "  --no-rewrite         do not rewrite system calls of the program; every one traps\n"
     "  --no-cache           remember no names and attributes of directories here\n"
+    "  --store              contents are kept for later sessions in HOST's ~/.cache/nexec; --store=erase erases them\n"
     "  --trace[=FILE]       a line a system call, on standard error or in FILE\n"
     "  --stats              figures at the end\n"
     "  --config FILE        settings for hosts; default: $NEXEC_CONFIG or ~/.config/nexec/config\n"
@@ -194,6 +195,7 @@ enum option_id {
   O_PROGRAMS,
   O_NO_REWRITE,
   O_NO_CACHE,
+  O_STORE,
   O_TRACE,
   O_STATS,
   O_SECRET,
@@ -257,6 +259,11 @@ static void set_option(struct options *o, int which, const char *value)
   case O_NO_CACHE:
     o->flags |= RQF_NO_CACHE;
     break;
+  case O_STORE:
+    if (value && strcmp(value, "erase"))
+      fail(FAILED, "--store wants erase or nothing, not %s", value);
+    o->flags |= value ? RQF_STORE_ERASE : RQF_STORE;
+    break;
   case O_NO_REWRITE:
     o->flags |= RQF_NO_REWRITE;
     break;
@@ -306,6 +313,7 @@ static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},
                                              {"programs", 1, 0, O_PROGRAMS},
                                              {"no-rewrite", 0, 0, O_NO_REWRITE},
                                              {"no-cache", 0, 0, O_NO_CACHE},
+                                             {"store", 2, 0, O_STORE},
                                              {"trace", 2, 0, O_TRACE},
                                              {"stats", 0, 0, O_STATS},
                                              {"secret-file", 1, 0, O_SECRET},

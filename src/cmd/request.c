@@ -161,9 +161,17 @@ static void flags(struct words *w, uint64_t f)
   static const struct {
     unsigned flag;
     const char *text;
-  } names[] = {{RQF_TRACE, "--trace"},         {RQF_STATS, "--stats"},     {RQF_NO_REWRITE, "--no-rewrite"},
-               {RQF_NO_CACHE, "--no-cache"},   {RQF_VERBOSE, "--verbose"}, {RQF_PROGRAMS_HERE, "--programs=here"},
-               {RQF_CLEAN_ENV, "--clean-env"}, {RQF_REVERSE, "--reverse"}, {RQF_NET_LOCAL, "--net=local"}};
+  } names[] = {{RQF_TRACE, "--trace"},
+               {RQF_STATS, "--stats"},
+               {RQF_NO_REWRITE, "--no-rewrite"},
+               {RQF_NO_CACHE, "--no-cache"},
+               {RQF_VERBOSE, "--verbose"},
+               {RQF_PROGRAMS_HERE, "--programs=here"},
+               {RQF_CLEAN_ENV, "--clean-env"},
+               {RQF_REVERSE, "--reverse"},
+               {RQF_NET_LOCAL, "--net=local"},
+               {RQF_STORE, "--store"},
+               {RQF_STORE_ERASE, "--store=erase"}};
   for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
     if (f & names[i].flag)
       words_add(w, strdup(names[i].text));

@@ -35,7 +35,9 @@ enum request_flag {
   RQF_VERBOSE = 32,
   RQF_NO_CACHE = 64,
   RQF_REVERSE = 128, /* the slave is wanted: fslave instead of fmaster */
-  RQF_NET_LOCAL = 256
+  RQF_NET_LOCAL = 256,
+  RQF_STORE = 512,
+  RQF_STORE_ERASE = 1024
 };
 
 enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG, V_KEY };

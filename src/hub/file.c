@@ -334,6 +334,7 @@ void file_forget(struct hub *h, struct file *f, uint64_t close_seq)
   if (f->sk)
     sock_free(h, f);
   unlink_closing(h, f);
+  disk_read_ends(f);
   collect_late(h, f);
   uint32_t handle = f->handle;
   __atomic_compare_exchange_n(&state_of(h, f)->handle, &handle, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);

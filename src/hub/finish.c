@@ -42,6 +42,7 @@ static const struct {
     {N_BYTES_IN, "bytes from the slave"},
     {N_SAVED_OUT, "bytes to the slave that packing saved"},
     {N_SAVED_IN, "bytes from the slave that packing saved"},
+    {N_STORED, "bytes kept by earlier sessions"},
     {N_FRAMES_OUT, "frames to the slave"},
     {N_FRAMES_IN, "frames from the slave"},
     {N_AHEAD, "bytes that came before a program asked for them"},

@@ -171,6 +171,8 @@ int hub_connect(struct hub *h, int in, int out)
   link_start(&h->link, tcp >= 0 ? tcp : h->out);
   h->packer = packer_new();
   int err = hello_exchange(h);
+  if (!err && h->o.store)
+    disk_start(h);
   err = err ? err : pty_open(h);
   err = err ? err : hub_watch(h, h->in, EPOLLIN, SRC_IN, 0);
   return err ? err : hub_watch(h, h->out, 0, SRC_OUT, 0);

@@ -16,11 +16,16 @@
 
 struct hub;
 
+/* What sessions of this user have kept for later ones (hub_options.store) goes. */
+void disk_erase(void);
+#define HUB_STORE_BYTES (512ull << 20)
+
 struct hub_options {
   uint64_t id;    /* of the session */
   uint32_t flags; /* enum session_flag, without SF_TIME */
   bool stats;     /* print the figures at the end */
   int trace_fd;   /* where lines of the trace go without a slave */
+  uint64_t store; /* bytes that may be kept for later sessions; 0: nothing is */
   int link;       /* the TCP connection that carries the stream, for what it knows of its age and rate; -1: not known */
   const struct rules *rules;
   const char *tmpdir; /* private directory on the master */

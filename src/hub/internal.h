@@ -82,6 +82,7 @@ struct file {
   uint64_t bound;          /* K_BOUND: inode of the programs' socket, once it is bound */
   char *path;              /* as it was opened, for people */
   struct readahead *ahead; /* readahead.c; 0 */
+  struct saving *saving;   /* disk.c; 0 */
   struct file *next_wd, *next_closing;
   uint64_t ended_at;  /* h->taken when the last close was seen */
   uint64_t close_seq; /* closed: of the close that was sent; until it is acknowledged the file stays in h->closed */
@@ -92,7 +93,7 @@ struct pending {
   bool orphan; /* its process has gone: the slot is freed when the reply comes */
   uint16_t op;
   uint32_t ctx, handle /* openat: to be opened */, subject /* what it is about, H_NONE: it is no file */;
-  uint64_t seq;
+  uint64_t seq, offset /* pread64 */;
 };
 
 struct process {
@@ -184,6 +185,7 @@ struct hub {
   uint64_t writable[4];                 /* mounts on which this session has changed something */
   unsigned nwritable;
   struct kept_ring *kept; /* kept.c */
+  struct disk *disk;      /* disk.c; 0: nothing is kept for later sessions */
   uint64_t tick;          /* now_ms() of the next */
 
   struct pty pty;
@@ -378,8 +380,23 @@ bool store_reply(struct hub *h, const struct frame *f, const uint8_t *body, uint
 bool store_read(struct hub *h, const struct message *m);
 bool store_event(struct hub *h, int wd);
 void stores_flush(struct hub *h);
+/* What a file that has just been opened holds is on the disk here. */
+void store_stored(struct hub *h, const struct file *f, const struct wire_attr *a, uint32_t gen);
 void stores_acked(struct hub *h);
 void stores_tick(struct hub *h);
+
+/* ---- disk.c: contents kept for later sessions. Of a state that the slave has told with FF_OLD or NI_STATE ---- */
+void disk_start(struct hub *h); /* when the slave has greeted */
+bool disk_has(struct hub *h, const struct wire_attr *a);
+/* All of it into a file, or to memory, room for its size. False: it is not there, or not what was kept. */
+bool disk_load(struct hub *h, const struct wire_attr *a, int to);
+bool disk_read(struct hub *h, const struct wire_attr *a, uint8_t *to);
+void disk_save(struct hub *h, const struct wire_attr *a, const uint8_t *data);
+void disk_save_fd(struct hub *h, const struct wire_attr *a, int from);
+/* A large file in that state has been opened, which is true at `gen'; a piece of it has come; it is closed. */
+void disk_read_begins(struct hub *h, struct file *f, const struct wire_attr *a, uint32_t gen);
+void disk_read_piece(struct hub *h, struct file *f, uint64_t offset, const uint8_t *data, uint32_t n);
+void disk_read_ends(struct file *f);
 
 /* ---- lazy.c: mapped files that are fetched where they are looked at ---- */
 int lazy_place(struct hub *h, struct message *m);       /* W_LAZY; 0 or -EPROTO */
@@ -418,6 +435,7 @@ struct keep {
   const uint8_t *data;
   uint32_t n;
   uint64_t size, offset; /* of a piece: of the whole file, and where it lies */
+  const struct wire_attr *state; /* the file's, if that names what it holds for later sessions; else 0 */
 };
 void kept_put(struct hub *h, const struct keep *k);
 /* The next piece of a file; with the last one the file is put. What came of another before is dropped. */

@@ -190,6 +190,8 @@ void kept_part(struct hub *h, const struct keep *k)
     return;
   w->data = h->kept->bytes;
   kept_put(h, w);
+  if (k->state)
+    disk_save(h, k->state, w->data);
   w->ino = 0;
 }
 
@@ -228,6 +230,8 @@ void kept_opened(struct hub *h, const struct frame *f, const uint8_t *body, uint
     k.data = end + 1;
   } else if (k.n != a.size) {
     return;
+  } else if (f->flags & FF_OLD) {
+    disk_save(h, &a, k.data);
   }
   kept_put(h, &k);
 }

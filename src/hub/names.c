@@ -20,12 +20,13 @@
 struct taking {
   struct hub *h;
   struct names *m;
-  struct name_dir *dir;  /* selected, 0: none or not known */
-  uint64_t dev, ino;     /* the same */
-  bool old;              /* a program has changed names in it since the slave looked */
-  uint64_t ack;          /* what the slave had applied when it looked */
-  bool drained;          /* all that programs had sent by then is counted in gen_seq */
-  uint32_t *gens, ngens; /* by entry, in order; read before the programs' queue was emptied */
+  struct name_dir *dir;   /* selected, 0: none or not known */
+  uint64_t dev, ino;      /* the same */
+  bool old;               /* a program has changed names in it since the slave looked */
+  uint64_t ack;           /* what the slave had applied when it looked */
+  bool drained;           /* all that programs had sent by then is counted in gen_seq */
+  uint32_t *gens, ngens;  /* by entry, in order; read before the programs' queue was emptied */
+  struct wire_attr state; /* of the last STATE */
 };
 
 struct told {
@@ -241,6 +242,12 @@ static int get_part(struct rbuf *r, struct keep *k)
   return r->bad || !k->ino || !fits ? -EPROTO : 0;
 }
 
+/* The STATE before it was this file's. */
+static bool is_state(const struct taking *t, const struct keep *k)
+{
+  return t->state.ino == k->ino && t->state.dev == k->dev;
+}
+
 /* A directory's records are tied to what is known of its names; a file's to its counter. */
 static int take_keep(struct taking *t, struct rbuf *r)
 {
@@ -251,6 +258,30 @@ static int take_keep(struct taking *t, struct rbuf *r)
   k.gen = t->gens[t->ngens++];
   k.instance = names_instance(t->h, k.dev, k.ino);
   if (t->drained && t->h->gen_seq[index] <= t->ack && t->h->name_seq[index] <= t->ack)
+    kept_put(t->h, &k);
+  if (is_state(t, &k) && k.n == t->state.size)
+    disk_save(t->h, &t->state, k.data);
+  return 0;
+}
+
+static int get_stored(struct rbuf *r, struct keep *k)
+{
+  *k = (struct keep){.dev = get_u64(r), .ino = get_u64(r), .ahead = get_u32(r), .unasked = true};
+  return r->bad || !k->ino ? -EPROTO : 0;
+}
+
+/* What a KEEP would bring comes from the disk; if it is not there after all, nobody has been promised anything. */
+static int take_stored(struct taking *t, struct rbuf *r)
+{
+  static uint8_t bytes[KEPT_MAX];
+  struct keep k;
+  if (get_stored(r, &k))
+    return -EPROTO;
+  uint32_t index = file_gen(k.dev, k.ino);
+  k.gen = t->gens[t->ngens++];
+  k.data = bytes;
+  k.n = is_state(t, &k) && t->state.size <= KEPT_MAX ? (uint32_t)t->state.size : 0;
+  if (k.n && t->drained && t->h->gen_seq[index] <= t->ack && disk_read(t->h, &t->state, bytes))
     kept_put(t->h, &k);
   return 0;
 }
@@ -263,6 +294,7 @@ static int take_part(struct taking *t, struct rbuf *r)
     return -EPROTO;
   uint32_t index = file_gen(k.dev, k.ino);
   k.gen = t->gens[t->ngens++];
+  k.state = is_state(t, &k) && t->state.size == k.size ? &t->state : 0;
   if (t->drained && t->h->gen_seq[index] <= t->ack)
     kept_part(t->h, &k);
   else
@@ -304,6 +336,11 @@ static int take_item(struct taking *t, unsigned item, struct rbuf *r)
     return take_keep(t, r);
   case NI_PART:
     return take_part(t, r);
+  case NI_STATE:
+    get_attr(r, &t->state);
+    return r->bad ? -EPROTO : 0;
+  case NI_STORED:
+    return take_stored(t, r);
   default:
     return -EPROTO;
   }
@@ -325,8 +362,13 @@ static int read_gens(struct hub *h, struct rbuf r, uint32_t *gens)
     if (item == NI_DIR || item == NI_IN) {
       get_u64(&r);
       get_u64(&r);
-    } else if (item == NI_SELF) {
+    } else if (item == NI_SELF || item == NI_STATE) {
       get_attr(&r, &a);
+    } else if (item == NI_STORED) {
+      struct keep k;
+      if (get_stored(&r, &k) || n == FRAME_ENTRIES)
+        return -EPROTO;
+      gens[n++] = gen_of(h, k.dev, k.ino);
     } else if (item == NI_ABSENT || item == NI_UNKNOWN) {
       get_name(&r, &o);
     } else if (item == NI_ENTRY) {

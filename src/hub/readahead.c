@@ -171,8 +171,10 @@ static void ask_read(struct hub *h, uint32_t tag, uint32_t ctx, uint32_t handle,
   put_u64(&w, offset);
   struct iovec part = {body, sizeof body};
   uint64_t seq = hub_send(h, (struct frame){.type = F_CALL, .op = OP_pread64, .tag = tag, .ctx = ctx}, &part, 1);
-  if (tag < SESSION_SLOTS)
+  if (tag < SESSION_SLOTS) {
     h->calls[tag].seq = seq;
+    h->calls[tag].offset = offset;
+  }
 }
 
 static bool ask_block(struct hub *h, const struct file *f)
@@ -439,6 +441,7 @@ void readahead_follow(struct hub *h, const struct message *m)
 static void took_block(struct hub *h, const struct file *f, struct block *b, const uint8_t *data)
 {
   uint8_t *own = b->data;
+  disk_read_piece(h, file_at(h, f->handle), b->offset, data, b->len);
   b->state = THERE;
   b->data = (uint8_t *)(uintptr_t)data;
   serve_waiter(h, f);

@@ -256,6 +256,8 @@ static int relay(struct hub *h, const struct message *m)
   uint64_t seq = hub_send(h, f, &part, 1);
   if (call)
     c->seq = seq;
+  if (reads)
+    c->offset = int_at(m, 16);
   note_after(h, m, seq);
   if (reads)
     readahead_follow(h, m);

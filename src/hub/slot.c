@@ -204,6 +204,8 @@ static void note_promise(struct hub *h, const struct pending *c, const struct fr
     return;
   get_u64(&r);
   get_attr(&r, &a);
+  if (!r.bad && f->flags & FF_OLD && a.size > CONTENTS_MAX)
+    disk_read_begins(h, file, &a, gen);
   if (!r.bad)
     readahead_promised(file, gen, a.size);
 }
@@ -216,6 +218,41 @@ static int64_t result_of(struct hub *h, const struct pending *c, const struct fr
     return f->result;
   file_take_late(h, about);
   return about->unborn;
+}
+
+static void note_piece(struct hub *h, const struct pending *c, const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  struct rbuf r = {body, body + n, false};
+  uint32_t len;
+  if (!h->disk || c->op != OP_pread64 || f->result <= 0)
+    return;
+  const uint8_t *data = get_blob(&r, &len, FRAME_DATA_MAX);
+  if (!r.bad)
+    disk_read_piece(h, file_at(h, c->subject), c->offset, data, len);
+}
+
+/* openat of a small file whose contents an earlier session has kept: they are put where they would have been. */
+static const uint8_t *with_stored(struct hub *h, uint16_t op, struct frame *f, const uint8_t *body, uint32_t *n,
+                                  uint32_t gen)
+{
+  static uint8_t whole[8 + sizeof(struct wire_attr) + 8 + 4 + CONTENTS_MAX];
+  const uint32_t before = sizeof whole - CONTENTS_MAX;
+  struct rbuf r = {body + 8, body + *n, false};
+  struct wire_attr a;
+  if (!h->disk || op != OP_openat || f->result < 0 || *n != before || !(f->flags & FF_CACHEABLE) ||
+      f->flags & (FF_CONTENTS | FF_REDIRECT))
+    return body;
+  get_attr(&r, &a);
+  if (!a.size || a.size > CONTENTS_MAX || (a.mode & 0170000) != 0100000 || !(f->flags & FF_OLD) ||
+      !disk_read(h, &a, whole + before))
+    return body;
+  memcpy(whole, body, before);
+  struct wbuf w = {whole + before - 4, whole + before, false};
+  put_u32(&w, (uint32_t)a.size);
+  f->flags |= FF_CONTENTS;
+  *n = before + (uint32_t)a.size;
+  kept_opened(h, f, whole, *n, gen);
+  return whole;
 }
 
 int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32_t n)
@@ -238,9 +275,13 @@ int reply_take(struct hub *h, const struct frame *f, const uint8_t *body, uint32
   note_promise(h, c, f, body, n, gen);
   if (c->op == OP_openat && f->result >= 0 && f->flags & FF_CONTENTS && f->flags & FF_CACHEABLE)
     kept_opened(h, f, body, n, gen);
+  note_piece(h, c, f, body, n);
   c->active = false;
+  struct frame said = *f;
+  body = with_stored(h, c->op, &said, body, &n, gen);
+  said.flags &= (uint8_t)~FF_OLD;
   if (!c->orphan) {
-    slot_reply(h, f->tag, result_of(h, c, f), f->flags, body, n, gen);
+    slot_reply(h, f->tag, result_of(h, c, f), said.flags, body, n, gen);
     return 0;
   }
   c->orphan = false;

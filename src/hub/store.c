@@ -470,8 +470,11 @@ void store_filled(struct hub *h, struct store *st)
   st->failed |= !take_time(st);
   st->failed |= st->writer != H_NONE && !begin_base(st);
   st->filled = true;
-  if (!st->failed && !st->shared && !st->retired && is_true(h, st)) /* whoever opens it next needs no answer */
+  if (!st->failed && !st->shared && !st->retired && is_true(h, st)) { /* whoever opens it next needs no answer */
     kept_file(h, &k, st->memfd);
+    if (st->old && st->size == st->attr.size)
+      disk_save_fd(h, &st->attr, st->memfd);
+  }
   st->next_flush = now_ms() + FLUSH_EVERY;
   if (!st->failed) /* or the waiters see their sockets closed */
     answer_some(st);
@@ -482,10 +485,30 @@ void store_filled(struct hub *h, struct store *st)
     release(h, &st->reader);
 }
 
+void store_stored(struct hub *h, const struct file *f, const struct wire_attr *a, uint32_t gen)
+{
+  struct store *st = find(h, f->dev, f->ino) ? 0 : store_new(h, f->dev, f->ino, f->path);
+  if (!st)
+    return;
+  st->attr = *a;
+  st->size = a->size;
+  st->gen = gen;
+  st->watched = st->old = true;
+  st->used = now_ms();
+  st->failed = !disk_load(h, a, st->memfd);
+  store_filled(h, st);
+  keep_bounded(h);
+}
+
 /* The attributes are known: what follows is all of the contents, or, of a large file of which nobody wants all,
  * nothing. */
 static void begin(struct hub *h, struct store *st)
 {
+  if (st->old && disk_load(h, &st->attr, st->memfd)) {
+    st->size = st->attr.size;
+    store_filled(h, st);
+    return;
+  }
   bool lazy = st->attr.size > MAP_LAZY_MIN && st->writer == H_NONE;
   for (const struct waiter *w = st->waiters; w; w = w->next)
     lazy &= w->lazy;
@@ -568,6 +591,7 @@ static bool took_state(struct hub *h, struct store *st, const struct frame *f, c
   if (f->result >= 0)
     get_attr(&r, &a);
   st->watched = f->result >= 0 && f->flags & FF_CACHEABLE;
+  st->old = st->watched && f->flags & FF_OLD;
   if (f->result < 0) {
     st->failed = true;
     store_filled(h, st);

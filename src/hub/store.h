@@ -35,6 +35,7 @@ struct store {
   uint64_t next_fill, next_flush, seq /* of the last write posted */;
   bool asked_state;      /* fill[0] asks for the attributes, ahead of the contents */
   struct wire_attr attr; /* when filling began */
+  bool old;              /* they name what it holds also to later sessions (FF_OLD) */
   uint32_t gen;          /* the file's counter then ... */
   bool watched;          /* ... whose standing still means that the contents are true */
   bool shared;           /* a program has, or had until lately, a shared mapping: the memfd is the file to it */

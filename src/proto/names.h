@@ -30,6 +30,10 @@ enum name_item {
                   file holds, or all records of a directory that is complete */
   NI_PART,     /* needs no selection. device, inode, number, 8 bytes size of the file, 8 bytes offset, a buffer: a piece of a
                   larger file. Pieces come in order; together they are as one KEEP */
+  NI_STATE,    /* needs no selection. struct wire_attr of a regular file whose last change is long ago: those with which the
+                  KEEP, PART or STORED of it that follows is true */
+  NI_STORED,   /* needs no selection. device, inode, number: the file of the STATE before it; a KEEP whose bytes the master
+                  has said to have (F_HAVE) */
 };
 enum name_flag {
   NF_FULL = 1,   /* all attributes can be relied on; else only type, device and inode */

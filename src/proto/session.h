@@ -80,6 +80,7 @@ enum counter {
   N_WASTED,     /* ... and that none did ask for */
   N_SAVED_OUT,  /* bytes that were not sent, since packed they were fewer; and not received */
   N_SAVED_IN,
+  N_STORED,     /* bytes of files that an earlier session had kept */
   N_COUNT = 32,
 };
 

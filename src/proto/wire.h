@@ -71,7 +71,9 @@ enum frame_type {
   F_SOCK,       /* slave: body 8 bytes handle, 8 bytes enum sock_event, 8 bytes value, buffer: of a socket */
   F_PACKED,     /* either, to who has CAP_ZSTD: body: 4 bytes: how many there will be; then whole frames, none of them
                    F_PACKED, as one block of zstd's format. Has seq and ack 0; the frames have theirs */
-  F_LAST = F_PACKED
+  F_HAVE,       /* master: body: 4 byte state_hash() of files, in the states whose contents it has from earlier sessions:
+                   they need not be sent. Behind its HELLO, at most HAVE_MAX in all */
+  F_LAST = F_HAVE
 };
 
 enum frame_flag {
@@ -81,6 +83,8 @@ enum frame_flag {
                       nothing of it. What is made is told behind the reply: struct wire_attr */
   FF_MADE = 8,     /* request mkdirat: the directory is to be watched. Its struct wire_attr is behind the reply, which is
                       FF_CACHEABLE if nobody else has put anything into it before that */
+  FF_OLD = 8,      /* reply with attributes, FF_CACHEABLE: the file was last changed so long before they were read that any
+                      later change will have a time of its own */
   FF_OOB = 2,      /* agent to hub only: the bytes of the body's one buffer are in slot(tag).data[frame.ack], its 4 bytes
                       of length in the body; the hub puts them in at body offset frame.seq */
   FF_CONTENTS = 4, /* request openat: the reply may bring contents. reply: it did. request read: it does not wait */

@@ -182,7 +182,7 @@ static int put_watched_attr(struct call *c, int fd, bool watch, bool directory, 
   put_attr(&c->out, a);
   if (c->promise.stamp) {
     watch_name(c->promise.stamp, a->dev, a->ino);
-    c->reply_flags |= FF_CACHEABLE;
+    c->reply_flags |= state_old(a) ? FF_CACHEABLE | FF_OLD : FF_CACHEABLE;
   }
   return 0;
 }
@@ -219,6 +219,8 @@ static void put_contents(struct call *c, int fd, const struct wire_attr *a)
   }
   if (reads_watched || !S_ISREG(a->mode) || !(c->f.flags & FF_CONTENTS) || !c->promise.stamp || a->size > CONTENTS_MAX)
     return;
+  if (have_it(a))
+    return; /* FF_CACHEABLE and the attributes say which state it is */
   if (pread(fd, length + 4, a->size + 1, 0) != (ssize_t)a->size)
     return;
   c->out.at = length;

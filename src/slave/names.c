@@ -672,6 +672,20 @@ static void tell_bytes(unsigned item, uint64_t dev, uint64_t ino, uint32_t ahead
   put_u32(&T.w, ahead);
 }
 
+/* For a master that keeps contents: in which state the file holds what follows. True: it has them. */
+static bool tell_state(const struct wire_attr *a, uint32_t ahead)
+{
+  if (!have_wanted() || !state_old(a))
+    return false;
+  tell_room(2 * sizeof *a);
+  tell_item(NI_STATE);
+  put_attr(&T.w, a);
+  if (!have_it(a))
+    return false;
+  tell_bytes(NI_STORED, a->dev, a->ino, ahead, 0);
+  return true;
+}
+
 static void tell_keep(uint64_t dev, uint64_t ino, uint32_t ahead, const uint8_t *p, uint32_t n)
 {
   tell_bytes(NI_KEEP, dev, ino, ahead, n);
@@ -723,7 +737,11 @@ static uint8_t contents[CONTENTS_MAX + 1];
 static uint32_t tell_contents(int fd, uint32_t ahead)
 {
   struct wire_attr a;
-  if (!watched_attr(fd, &a) || a.size > CONTENTS_MAX || pread(fd, contents, a.size + 1, 0) != (ssize_t)a.size)
+  if (!watched_attr(fd, &a) || a.size > CONTENTS_MAX)
+    return 0;
+  if (tell_state(&a, ahead))
+    return 1;
+  if (pread(fd, contents, a.size + 1, 0) != (ssize_t)a.size)
     return 0;
   tell_keep(a.dev, a.ino, ahead, contents, (uint32_t)a.size);
   return (uint32_t)a.size + 1;
@@ -733,7 +751,11 @@ static uint32_t tell_piece(int fd, uint64_t size, uint64_t offset, uint32_t ahea
 {
   struct wire_attr a;
   uint64_t left = size - offset, want = left < CONTENTS_MAX ? left : CONTENTS_MAX;
-  if (!watched_attr(fd, &a) || a.size != size || pread(fd, contents, want, (off_t)offset) != (ssize_t)want)
+  if (!watched_attr(fd, &a) || a.size != size)
+    return 0;
+  if (tell_state(&a, ahead) && !offset)
+    return (uint32_t)size; /* all of it, that is */
+  if (pread(fd, contents, want, (off_t)offset) != (ssize_t)want)
     return 0;
   tell_bytes(NI_PART, a.dev, a.ino, ahead, (uint32_t)want);
   put_u64(&T.w, size);

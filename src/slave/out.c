@@ -278,7 +278,7 @@ bool out_send(struct frame *f, const void *body, uint32_t n, const struct promis
   invalid_locked();
   unknown_locked();
   if (p && p->stamp && !watch_holds(p->stamp))
-    f->flags &= (uint8_t) ~(FF_CACHEABLE | (p->contents ? FF_CONTENTS : 0));
+    f->flags &= (uint8_t) ~(FF_CACHEABLE | FF_OLD | (p->contents ? FF_CONTENTS : 0));
   bool ok = send_with(f, body, n, p ? p->lifted : 0);
   pthread_mutex_unlock(&O.lock);
   return ok;

@@ -231,13 +231,20 @@ static void take_output(const struct frame *f, const uint8_t *body, uint32_t n)
     broken("malformed output of the program's terminal");
 }
 
+static void take_have(const struct frame *f, const uint8_t *body, uint32_t n)
+{
+  (void)f;
+  if (!have_take(body, n))
+    broken("malformed list of files from the master");
+}
+
 typedef void take_fn(const struct frame *f, const uint8_t *body, uint32_t n);
 static take_fn take_packed;
 static take_fn *const takes[F_LAST + 1] = {
     [F_HELLO] = take_hello,   [F_CALL] = take_call,   [F_POST] = take_call,     [F_CANCEL] = take_cancel,
     [F_ACK] = take_nothing,   [F_EXIT] = take_exit,   [F_STATS] = take_stats,   [F_TRACE] = take_trace,
     [F_DONE] = take_done,     [F_ABORT] = take_abort, [F_WINDOW] = take_window, [F_OUTPUT] = take_output,
-    [F_PACKED] = take_packed,
+    [F_PACKED] = take_packed, [F_HAVE] = take_have,
 };
 
 static void take(const struct frame *f, const uint8_t *body)

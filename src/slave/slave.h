@@ -81,6 +81,12 @@ static inline bool handle_streams(const struct handle *h)
   return h->kind == K_STREAM || h->kind == K_TTY || h->kind == K_CHR || h->kind == K_SOCKET;
 }
 
+/* ---- have.c: what the master has from earlier sessions ---- */
+bool have_take(const uint8_t *body, uint32_t len); /* F_HAVE; false: malformed */
+bool have_wanted(void);                            /* the master keeps contents for later ones */
+bool have_it(const struct wire_attr *a);           /* of the file in that state, as it has just been read */
+bool state_old(const struct wire_attr *a);
+
 /* ---- lift.c: large reads without copying; the main thread's ---- */
 void lift_start(int stream);
 /* Puts at most `n' bytes of a regular file into the pipe: how many; 0: it has to be read as usual. */

@@ -693,6 +693,21 @@ static void takes_packed(void **state)
   assert_true(got[0] == 'a' && got[999] == 'a' && got[1000] == 'b' && got[2999] == 'b');
 }
 
+static void wrong_lists(void **state)
+{
+  (void)state;
+  master_start(&m);
+  master_hello(&m, 0);
+  master_send(&m, F_HAVE, 0, 0, 0, "abc", 3);
+  expect_failure();
+  master_start(&m);
+  master_hello(&m, 0);
+  memset(m.request, 7, FRAME_DATA_MAX); /* once is as many as there may be */
+  for (unsigned i = 0; i < 2; i++)
+    master_send(&m, F_HAVE, 0, 0, 0, m.request, FRAME_DATA_MAX);
+  expect_failure();
+}
+
 static void packed_wrongly(void **state)
 {
   (void)state;
@@ -944,6 +959,7 @@ int main(void)
       cmocka_unit_test(unknown_operation),
       cmocka_unit_test(garbage),
       cmocka_unit_test(packed_wrongly),
+      cmocka_unit_test(wrong_lists),
       cmocka_unit_test(a_few_bytes_of_garbage),
       cmocka_unit_test(wrong_version),
       cmocka_unit_test(number_in_use),
