@@ -33,6 +33,8 @@ struct kernel_statx {
 _Static_assert(sizeof(struct kernel_statx) == 256, "as the kernel has it");
 
 #define MASK_BASIC 0x7ff
+#define STATX_FLAGS (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | 0x6000 /* synchronised how */)
+#define STATX_RESERVED 0x80000000u
 
 static void from_statx(struct wire_attr *a, const struct kernel_statx *x)
 {
@@ -109,6 +111,8 @@ int attr_read(int dir, const char *name, int flags, unsigned mask, struct wire_a
   }
   if (errno != ENOSYS)
     return -errno;
+  if (flags & ~STATX_FLAGS || mask & STATX_RESERVED)
+    return -EINVAL;
   if (fstatat(dir, name, &st, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)))
     return -errno;
   from_stat(a, &st);

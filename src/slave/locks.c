@@ -288,6 +288,31 @@ static int get_as(uint32_t ctx, struct handle *h, bool own, struct flock *fl, in
 
 /* ---- calls ---- */
 
+/* Before Linux 3.15 descriptions have no locks, and a process's own would end with any close of the file in it. */
+static bool able(int fd)
+{
+  static _Atomic int known = -1;
+  struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  if (known < 0)
+    known = !fcntl(fd, F_OFD_GETLK, &fl) || errno != EINVAL;
+  return known;
+}
+
+/* As where no locks can be had; nobody of the session holds one that others would be told of. */
+static long without_locks(struct handle *h, int cmd, struct flock *fl, int64_t lk[5])
+{
+  if (cmd == F_SETLK || cmd == F_SETLKW)
+    return fl->l_type == F_UNLCK ? 0 : -ENOLCK;
+  if (cmd != F_GETLK)
+    return -EINVAL;
+  if (fcntl(h->fd, F_GETLK, fl))
+    return -errno;
+  lk[0] = fl->l_type;
+  if (fl->l_type != F_UNLCK)
+    lk[1] = fl->l_whence, lk[2] = fl->l_start, lk[3] = fl->l_len, lk[4] = fl->l_pid;
+  return 0;
+}
+
 static bool is_get(int cmd)
 {
   return cmd == F_GETLK || cmd == F_OFD_GETLK;
@@ -314,6 +339,8 @@ long lock_call(uint32_t ctx, struct handle *h, int cmd, bool may_wait, int64_t l
     err = -EBADF;
   if (err)
     return err;
+  if (!able(h->fd))
+    return without_locks(h, cmd, &fl, lk);
   if (waits && !may_wait)
     cmd = ofd ? F_OFD_SETLK : F_SETLK;
   long r = run(ctx, h, cmd, &fl, lk);

@@ -19,6 +19,7 @@
 #include "slave/slave.h"
 
 #define LINKS_MAX 40
+#define PROC_ROOT 1 /* the inode of /proc itself */
 #define REST_MAX (2 * WIRE_PATH_MAX)
 #define DIR_FLAGS (O_PATH | O_DIRECTORY | O_CLOEXEC)
 
@@ -184,9 +185,11 @@ static bool link_allowed(int dir, const char *name)
   return l.st_uid == geteuid() || l.st_uid == d.st_uid;
 }
 
-/* Links of /proc that are more than their text. */
+/* Links of /proc that are more than their text. A kernel that cannot tell (before Linux 5.6): all but those beside the
+   processes' directories, which lead to one of them (self, net, mounts). */
 static bool magic(int dir, const char *name)
 {
+  struct stat st;
   struct statfs s;
   if (fstatfs(dir, &s) || s.f_type != PROC_SUPER_MAGIC)
     return false;
@@ -194,7 +197,9 @@ static bool magic(int dir, const char *name)
   long fd = syscall(SYS_openat2, dir, name, &how, sizeof how);
   if (fd >= 0)
     close((int)fd);
-  return fd < 0 && (errno == ELOOP || errno == ENOSYS);
+  if (fd < 0 && errno == ENOSYS)
+    return fstatat(dir, "", &st, AT_EMPTY_PATH) || st.st_ino != PROC_ROOT;
+  return fd < 0 && errno == ELOOP;
 }
 
 /* Puts the link's text before what is left of the path. */
