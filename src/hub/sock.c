@@ -21,10 +21,12 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/io.h"
 #include "base/tmpdir.h"
 #include "hub/internal.h"
 
 #define TAKE 65536u /* at once */
+#define SHORT_MS 50
 #define DATAGRAM_ROOM (sizeof(struct wire_dgram) + 65536u)
 
 struct piece {
@@ -49,6 +51,8 @@ struct sock { /* of a file */
   uint32_t shut;                 /* how + 1: to be passed on when the pair is empty */
   uint64_t filler;               /* bytes in the pair that are not the program's */
   uint64_t sent, written, taken; /* bytes to the slave: sent, written there; taken from the pair */
+  uint64_t may;                  /* be under way to the slave */
+  uint64_t mark, mark_at;        /* `written' at that time, see widen() */
   struct pieces out, in;         /* to the slave; to the program */
   uint64_t fed, limit, window;   /* bytes that the pair took; that the slave may send in all */
   uint32_t watched;              /* events */
@@ -141,7 +145,19 @@ static void unlist(struct hub *h, struct file *f)
 static uint64_t room(const struct sock *s)
 {
   uint64_t under_way = s->taken - s->written;
-  return under_way < STREAM_WINDOW ? STREAM_WINDOW - under_way : 0;
+  return under_way < s->may ? s->may - under_way : 0;
+}
+
+/* A window that is used up in a short while is too small for the way. So at most that while's bytes are under way. */
+static void widen(struct sock *s)
+{
+  if (s->written - s->mark < s->may)
+    return;
+  uint64_t now = now_ms();
+  if (s->stopped && now - s->mark_at < SHORT_MS && s->may < SOCK_WINDOW_MAX)
+    s->may *= 2;
+  s->mark = s->written;
+  s->mark_at = now;
 }
 
 /* Bytes that only kept the program's end from being writable. */
@@ -524,7 +540,7 @@ struct file *sock_new(struct hub *h, uint32_t handle, uint32_t ctx, enum sock_ma
   struct sock *s = f ? calloc(1, sizeof *s) : 0;
   if (!s)
     return 0;
-  *s = (struct sock){.limit = SOCK_WINDOW, .window = SOCK_WINDOW};
+  *s = (struct sock){.limit = SOCK_WINDOW, .window = SOCK_WINDOW, .may = STREAM_WINDOW};
   s->datagrams = manner == SOCK_DATAGRAMS;
   s->fresh = manner == SOCK_FRESH;
   s->native = manner == SOCK_NATIVE;
@@ -573,6 +589,7 @@ void sock_window(struct hub *h, struct file *f, uint64_t written)
   if (written > s->sent || written < s->written)
     return;
   s->written = written;
+  widen(s);
   if (s->stopped)
     take(h, f);
 }
