@@ -182,16 +182,17 @@ static long copy_piece(struct call *c, struct end *from, struct end *to, uint64_
 
 static long copy_there(struct call *c, struct end *from, struct end *to, uint64_t n)
 {
-  uint64_t done = 0;
+  uint64_t done = 0, piece;
   long r = late_error(to->f.s);
   if (r == 0 && n && may_write(to->f.s))
     r = file_bound(c, &to->f, to->off, &n);
   if (r < 0)
     return r;
-  do {
-    r = copy_piece(c, from, to, n - done < COPY_PIECE ? n - done : COPY_PIECE);
+  do { /* less than asked for is the end, even if the copy itself has moved that */
+    piece = n - done < COPY_PIECE ? n - done : COPY_PIECE;
+    r = copy_piece(c, from, to, piece);
     done += r > 0 ? (uint64_t)r : 0;
-  } while (r > 0 && done < n && !c->t->pending);
+  } while (r == (long)piece && done < n && !c->t->pending);
   return done ? (long)done : r;
 }
 

@@ -223,16 +223,22 @@ static long settled_fd(struct call *c, struct light *l)
   return -ESTALE;
 }
 
+static long for_reading(long fd)
+{
+  char name[40];
+  fmt(name, sizeof name, "/proc/thread-self/fd/%ld", fd);
+  return sys4(__NR_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0);
+}
+
 /* What it held, as a file of the master; without even that, a descriptor that cannot be read. */
 static long last_seen(const struct light *l)
 {
-  long fd = bytes_there(l) ? sys2(__NR_memfd_create, "fsyscall-gone", MFD_CLOEXEC) : -ENOENT;
-  bool good = fd >= 0 && (!l->len || sys4(__NR_pwrite64, fd, bytes_of(l), l->len, 0) == (long)l->len) && bytes_there(l);
-  if (good)
-    return fd;
+  long fd = bytes_there(l) ? sys2(__NR_memfd_create, "fsyscall-gone", MFD_CLOEXEC) : -ENOENT, shown = -ENOENT;
+  if (fd >= 0 && (!l->len || sys4(__NR_pwrite64, fd, bytes_of(l), l->len, 0) == (long)l->len) && bytes_there(l))
+    shown = for_reading(fd);
   if (fd >= 0)
     sys1(__NR_close, fd);
-  return sys4(__NR_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC, 0);
+  return shown >= 0 ? shown : sys4(__NR_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC, 0);
 }
 
 /* A directory's position is the slave's: behind the record that was given last. */
@@ -292,11 +298,34 @@ void light_settle_all(struct proc *p)
     light_settle(p, fd);
 }
 
+/* A pipe, socket or terminal: what comes from there may tell of changes, so the slave has the files open before. */
+static bool tells(const struct call *c)
+{
+  struct stat_k st;
+  int fd = (int)c->a[0];
+  return vft_light(c->p, fd) < 0 && !sys2(__NR_fstat, fd, &st) && !S_ISREG(st.mode) && !S_ISDIR(st.mode);
+}
+
 /* Calls after which others share the descriptors, or the names that lead to their files are gone, or before which the
-   program may sleep for long. */
+   program may sleep for long, or learn of what others have done. */
 static bool shares(const struct call *c)
 {
   switch (c->nr) {
+  case __NR_read:
+  case __NR_readv:
+    return tells(c);
+  case __NR_recvfrom:
+  case __NR_recvmsg:
+  case __NR_recvmmsg:
+  case __NR_accept:
+  case __NR_accept4:
+  case __NR_splice:
+  case __NR_flock:
+  case __NR_futex:
+  case __NR_semop:
+  case __NR_semtimedop:
+  case __NR_msgrcv:
+  case __NR_mq_timedreceive:
   case __NR_clone:
   case __NR_clone3:
   case __NR_fork:

@@ -36,6 +36,9 @@ static void oddities(int a)
   T(copy_file_range(a, &in, a, &out, 8, 0));
   in = 0, out = 4;
   T(copy_file_range(a, &in, a, &out, 8, 0));
+  in = lseek(a, -3, SEEK_END), out = in + 100; /* what is copied lies behind the end as it was */
+  T(copy_file_range(a, &in, a, &out, 8, 0));
+  ftruncate(a, out - 103);
   show_fd("a", a);
   int ro = open("a", O_RDONLY), wo = open("c", O_WRONLY | O_CREAT, 0644), ap = open("c", O_WRONLY | O_APPEND);
   int dir = open(".", O_RDONLY), path = open("a", O_PATH);
