@@ -159,10 +159,9 @@ static bool let_in(char why[256])
   return good;
 }
 
-/* In the process that talks to strangers. */
+/* In the process that talks to strangers, whose descriptors are closed as well. */
 static void forget(void)
 {
-  close(D.signals);
   munmap(D.slots, SLOTS * sizeof *D.slots);
 }
 

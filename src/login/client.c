@@ -16,13 +16,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "login/confine.h"
 #include "login/keys.h"
 #include "login/known.h"
 #include "proto/codec.h"
@@ -268,15 +268,10 @@ static int log_in(struct meeting *m)
 /* It is nobody's child to wait for, and has nothing of ours but the two descriptors. */
 static void carry_alone(struct tls *t, int sock, int pair)
 {
-  int null = open("/dev/null", O_RDWR);
   setsid();
   prctl(PR_SET_NAME, "nexec-tls");
-  for (int i = 0; i < 3 && null >= 0; i++)
-    dup2(null, i);
-  int low = sock < pair ? sock : pair, high = sock < pair ? pair : sock;
-  syscall(SYS_close_range, 3, low - 1, 0);
-  syscall(SYS_close_range, low + 1, high - 1, 0);
-  syscall(SYS_close_range, high + 1, ~0u, 0);
+  if (!confine_descriptors((const int[]){sock, pair}, 2))
+    _exit(1);
   if (!set_nonblocking(pair))
     tls_carry(t, pair);
   _exit(0);

@@ -5,7 +5,9 @@
  */
 #include "login/confine.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -13,6 +15,7 @@
 #include <pwd.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -101,6 +104,39 @@ static int install_filter(void)
   f[n++] = no;
   struct sock_fprog p = {n, f};
   return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p);
+}
+
+/* ---- descriptors ---- */
+
+static bool is_kept(int fd, const int *kept, unsigned n)
+{
+  for (unsigned i = 0; i < n; i++)
+    if (kept[i] == fd)
+      return true;
+  return false;
+}
+
+/* What is open is listed first: closing changes the list. */
+bool confine_descriptors(const int *kept, unsigned n)
+{
+  int null = open("/dev/null", O_RDWR), *open_fds = 0;
+  unsigned all = 0;
+  DIR *dir = opendir("/proc/self/fd");
+  for (struct dirent *e; dir && (e = readdir(dir));) {
+    int fd = atoi(e->d_name), *more = realloc(open_fds, (all + 1) * sizeof *more);
+    if (!more)
+      break;
+    open_fds = more;
+    open_fds[all++] = fd;
+  }
+  bool good = null > 2 && dir && open_fds && dup2(null, 0) == 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2;
+  if (dir)
+    closedir(dir);
+  for (unsigned i = 0; i < all; i++)
+    if (open_fds[i] > 2 && !is_kept(open_fds[i], kept, n))
+      close(open_fds[i]);
+  free(open_fds);
+  return good;
 }
 
 /* ---- as root ---- */

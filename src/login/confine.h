@@ -9,6 +9,8 @@
 
 /* As root, once, at the start: makes the directory and looks whether what is needed is there. False: said why. */
 bool confine_prepare(void);
+/* Closes every descriptor but these, and makes 0 to 2 /dev/null. False: it could not be done. */
+bool confine_descriptors(const int *kept, unsigned n);
 /*
  * No files, no other processes, no new sockets, no executing: what is left is reading and writing what is open,
  * waiting, and memory. As root also another user and another root directory. False: it could not be done, and the

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <openssl/rand.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +116,15 @@ static uint32_t read_login(struct tls *t, uint64_t until)
   return ahead;
 }
 
+/* Who decides has been ended if the stranger is to be turned away; perhaps before this was said to the kernel. */
+static void end_with_parent(void)
+{
+  struct pollfd p = {.fd = S.ctl};
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (poll(&p, 1, 0) > 0)
+    _exit(1);
+}
+
 static void let_in(struct tls *t, uint64_t until)
 {
   for (unsigned i = 0; i < LOGIN_TRIES; i++) {
@@ -131,7 +141,7 @@ static void let_in(struct tls *t, uint64_t until)
       give_up(reason(err));
     if (a.verdict == V_OK)
       return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    end_with_parent();
     err = skip(t, ahead, until);
     if (err)
       give_up(reason(err));
@@ -148,9 +158,9 @@ void stranger_run(int sock, int ctl, int stream, const struct hostkey *k)
   struct tls *t = RAND_bytes(seed, 1) && !set_nonblocking(stream) ? tls_server(sock, k, sign_by_asking) : 0;
   if (!t)
     give_up("out of memory");
-  if (!confine_self())
+  if (!confine_descriptors((const int[]){sock, ctl, stream}, 3) || !confine_self())
     give_up("the process that talks to strangers could not give up its rights");
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  end_with_parent();
   int err = tls_handshake(t, until);
   if (err)
     give_up(reason(err));

@@ -31,7 +31,7 @@ struct stranger_answer {
 
 /*
  * The process without rights: gives them up, has TLS spoken with `sock', asks on `ctl' whether the stranger may come
- * in, and from then on carries bytes between TLS and `stream'. Only these descriptors and 0 to 2 may be open.
+ * in, and from then on carries bytes between TLS and `stream'. All other descriptors are closed.
  */
 void stranger_run(int sock, int ctl, int stream, const struct hostkey *k) __attribute__((noreturn));
 
