@@ -15,6 +15,7 @@
 #define PIECE (64ul << 10)
 #define COPY_PIECE (64ul << 20) /* at most so much is copied on the slave before a signal is noticed */
 #define SPLICE_F_NONBLOCK 2
+#define FAR (1ull << 62)
 
 /* One end of a copy: remote or local, with an offset of the program's or its own. */
 struct end {
@@ -327,6 +328,16 @@ static long wrong_offset(const struct end *e, uint64_t n)
   return e->user && e->off + n < e->off ? -EOVERFLOW : -EINVAL;
 }
 
+/* Nothing is left behind where the copy would begin, as far as the file's attributes are known: every copy ends so. */
+static bool at_end(struct end *from, const struct end *to)
+{
+  if (!both_files(from, to) || wrong_modes(from, to) || appends(to) || !snap_true(from->f.s, SNAP_ATTR))
+    return false;
+  uint64_t place = end_place(from);
+  uint64_t behind = to->off == OWN_OFFSET ? 0 : to->off; /* where a sum would overflow, the slave says so */
+  return place < FAR && behind < FAR && place >= from->f.s->attr.size && !to->f.s->late;
+}
+
 /* Where the bytes come from: a small file that is open from memory. */
 struct held {
   int fd;
@@ -404,6 +415,10 @@ long a_copy_file_range(struct call *c)
     return -EFAULT;
   if (r < 0 || r2 < 0 || c->a[5])
     return c->a[5] ? -EINVAL : wrong_offset(r < 0 ? &from : &to, c->a[4]);
+  if (at_end(&from, &to)) {
+    c->where = N_MEMORY;
+    return 0;
+  }
   r = copy_there(c, &from, &to, c->a[4] < IO_MAX ? c->a[4] : IO_MAX);
   if (r > 0 && (end_store(&from) < 0 || end_store(&to) < 0))
     return -EFAULT;
