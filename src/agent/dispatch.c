@@ -8,6 +8,8 @@
 #include "agent/start.h"
 #include "agent/sysnum.h"
 
+enum { SOL_SOCKET = 1, RCVTIMEO = 20, SNDTIMEO = 21 };
+
 #define SYS(nr, name, handler, args, wire, traits, level, note) handler_fn a_##handler;
 #include "proto/syscalls.def"
 
@@ -84,12 +86,31 @@ static long serve(struct call *c)
   return handlers[c->nr](c);
 }
 
+/* Calls on sockets that wait for so long only are not restarted: the time would begin anew (signal(7)). */
+static bool is_timed(const struct call *c)
+{
+  static const struct {
+    int16_t nr;
+    int8_t option;
+  } timed[] = {{SYS_read, RCVTIMEO},     {SYS_readv, RCVTIMEO},   {SYS_recvfrom, RCVTIMEO}, {SYS_recvmsg, RCVTIMEO},
+               {SYS_recvmmsg, RCVTIMEO}, {SYS_accept, RCVTIMEO},  {SYS_accept4, RCVTIMEO},  {SYS_write, SNDTIMEO},
+               {SYS_writev, SNDTIMEO},   {SYS_sendto, SNDTIMEO},  {SYS_sendmsg, SNDTIMEO},  {SYS_sendmmsg, SNDTIMEO},
+               {SYS_connect, SNDTIMEO},  {SYS_sendfile, SNDTIMEO}};
+  for (unsigned i = 0; i < sizeof timed / sizeof timed[0]; i++) {
+    uint64_t time[2] = {0, 0};
+    uint32_t size = sizeof time;
+    if (timed[i].nr == c->nr)
+      return sys5(SYS_getsockopt, c->a[0], SOL_SOCKET, timed[i].option, time, &size) == 0 && (time[0] | time[1]);
+  }
+  return false;
+}
+
 /* Not begun: begins after the handler. Interrupted: as the row and the handler's flags say. */
 static bool restarts(struct call *c, long result)
 {
   if (result == -ERESTART_CALL)
     return true;
-  return result == -EINTR && c->t->pending && (c->row->traits & RESTART) && held_restarts(c->t);
+  return result == -EINTR && c->t->pending && (c->row->traits & RESTART) && held_restarts(c->t) && !is_timed(c);
 }
 
 void dispatch(struct thread *t, struct regs *r)

@@ -125,8 +125,8 @@ int handle_put(struct handle *h)
 {
   if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL))
     return 0;
+  stream_free(h);
   int err = close(h->fd) ? -errno : 0;
-  free(h->stream);
   free(h->sock);
   free(h);
   return err;

@@ -314,6 +314,7 @@ long stream_call(struct handle *h, const uint8_t *p, uint32_t n); /* on a worker
 int stream_drain(struct handle *h);                               /* on a worker: until nothing is queued */
 void stream_shutdown(struct handle *h, int how);                  /* of a socket, behind what is queued */
 void stream_close(struct handle *h);                              /* no more will be posted; nothing is lost */
+void stream_free(struct handle *h);                               /* nobody uses it any more */
 /* Waits until all streams have been written out; at most so long, -1: as long as it takes. */
 void streams_flush(int timeout_ms);
 /* What is queued now is old; waits until all of that has been written out. */

@@ -3,16 +3,20 @@
  *
  * What the master posts is queued per handle and written by a thread of that handle; F_WINDOW tells how far it got,
  * which is what bounds the queue. A write that certainly cannot block is made at once. Nothing that was queued is lost
- * when the handle is closed: the writer holds a reference and ends after the last byte.
+ * when the handle is closed: the writer holds a reference and ends after the last byte, or when a FIFO has no reader
+ * left.
  *
  * Owns the queues. Must never: write out of order, or count bytes that a failure threw away as anything but done.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +42,7 @@ struct stream { /* belongs to its handle */
   uint64_t written, told; /* F_WINDOW: so far, and as last told */
   bool busy;              /* someone is writing */
   bool closed;
+  int fd; /* the handle's, see writing_end() */
 };
 
 /* One lock and condition for all streams: they are few, and held only to look. */
@@ -120,8 +125,10 @@ static void write_first(struct stream *s)
   s->busy = true;
   S.writing++;
   pthread_mutex_unlock(&S.lock);
-  long r = c->shut ? shut_now(s->h, c->shut - 1) : write_some(s->h->fd, c->bytes + c->done, c->len - c->done);
-  if (r < 0)
+  const uint8_t *from = c->bytes + c->done;
+  uint32_t n = c->len - c->done;
+  long r = c->shut ? shut_now(s->h, c->shut - 1) : write_some(s->fd, from, n);
+  if (r < 0 && !(r == -EPIPE && __atomic_load_n(&s->closed, __ATOMIC_RELAXED)))
     tell_late(s->h, (int)r);
   pthread_mutex_lock(&S.lock);
   advance(s, c, r < 0 ? c->len - c->done : (uint32_t)r);
@@ -165,6 +172,18 @@ static bool writer_start(struct stream *s)
   return s->threaded;
 }
 
+/* Where to write to: for a FIFO that is open for reading as well an end of its own, since that very description is not
+   to count as a reader once the program has closed it. */
+static int writing_end(int fd)
+{
+  struct stat st;
+  char link[40];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  bool both = !fstat(fd, &st) && S_ISFIFO(st.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
+  int end = both ? open(link, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+  return end < 0 ? fd : end;
+}
+
 static struct stream *stream_of(struct handle *h)
 {
   pthread_mutex_lock(&S.lock);
@@ -172,6 +191,7 @@ static struct stream *stream_of(struct handle *h)
   if (!s && (s = calloc(1, sizeof *s))) {
     s->h = h;
     s->last = &s->first;
+    s->fd = writing_end(h->fd);
     h->stream = s;
   }
   pthread_mutex_unlock(&S.lock);
@@ -376,12 +396,21 @@ void stream_discard(struct handle *h)
     tell(h, written);
 }
 
+void stream_free(struct handle *h)
+{
+  if (h->stream && h->stream->fd != h->fd)
+    close(h->stream->fd);
+  free(h->stream);
+}
+
 void stream_close(struct handle *h)
 {
   pthread_mutex_lock(&S.lock);
   struct stream *s = h->stream;
   if (s)
-    s->closed = true;
+    __atomic_store_n(&s->closed, true, __ATOMIC_RELAXED);
+  if (s && s->fd != h->fd)
+    dup3(s->fd, h->fd, O_CLOEXEC);
   pthread_cond_broadcast(&S.moved);
   pthread_mutex_unlock(&S.lock);
 }
