@@ -143,8 +143,11 @@ static bool make_environment(const struct passwd *pw)
   return !bad;
 }
 
+/* Root that logs in as root, in a namespace where groups cannot be set, keeps those it has. */
 static bool change_ids(const struct passwd *pw)
 {
+  if (!pw->pw_uid && !getuid() && getgid() == pw->pw_gid && setgroups(0, 0))
+    return true;
   if (initgroups(pw->pw_name, pw->pw_gid) || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) ||
       setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid))
     return false;

@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -141,6 +142,38 @@ bool confine_descriptors(const int *kept, unsigned n)
 
 /* ---- as root ---- */
 
+static bool alone; /* there is no other user to become */
+
+static bool become(uid_t uid, gid_t gid)
+{
+  return !setgroups(0, 0) && !setresgid(gid, gid, gid) && !setresuid(uid, uid, uid) && setuid(0);
+}
+
+bool confine_user(void)
+{
+  if (geteuid() || alone)
+    return true;
+  const struct passwd *pw = getpwnam(CONFINE_USER);
+  return pw && pw->pw_uid && become(pw->pw_uid, pw->pw_gid);
+}
+
+static bool drop_root(void)
+{
+  if (geteuid() || alone)
+    return true;
+  const struct passwd *pw = getpwnam(CONFINE_USER);
+  return pw && pw->pw_uid && !chroot(CONFINE_EMPTY) && !chdir("/") && become(pw->pw_uid, pw->pw_gid);
+}
+
+static bool can_drop(void)
+{
+  int how = 1;
+  pid_t pid = fork();
+  if (!pid)
+    _exit(!drop_root());
+  return pid > 0 && waitpid(pid, &how, 0) == pid && !how;
+}
+
 bool confine_prepare(void)
 {
   struct stat st;
@@ -159,18 +192,11 @@ bool confine_prepare(void)
     log_line("there is no user %s to talk to strangers as", CONFINE_USER);
     return false;
   }
+  alone = !can_drop();
+  if (alone)
+    log_line("this root may not become %s: a filter of system calls is all that confines who talks to strangers",
+             CONFINE_USER);
   return true;
-}
-
-static bool drop_root(void)
-{
-  const struct passwd *pw = getpwnam(CONFINE_USER);
-  if (!pw || !pw->pw_uid)
-    return false;
-  uid_t uid = pw->pw_uid;
-  gid_t gid = pw->pw_gid;
-  return !chroot(CONFINE_EMPTY) && !chdir("/") && !setgroups(0, 0) && !setresgid(gid, gid, gid) &&
-         !setresuid(uid, uid, uid) && setuid(0) == -1;
 }
 
 static bool no_limit(int which, rlim_t most)
@@ -181,7 +207,7 @@ static bool no_limit(int which, rlim_t most)
 
 bool confine_self(void)
 {
-  if (!geteuid() && !drop_root())
+  if (!drop_root())
     return false;
   return no_limit(RLIMIT_CORE, 0) && no_limit(RLIMIT_FSIZE, 0) && !prctl(PR_SET_DUMPABLE, 0) &&
          !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !install_filter();

@@ -7,8 +7,11 @@
 #define CONFINE_EMPTY "/run/nexecd/empty" /* an empty directory of root's */
 #define CONFINE_USER "nobody"
 
-/* As root, once, at the start: makes the directory and looks whether what is needed is there. False: said why. */
+/* As root, once, at the start: makes the directory and looks whether the rights can be given up. In a user namespace
+   that has no other user than root they cannot: that is said, and the filter is all then. False: said why. */
 bool confine_prepare(void);
+/* As root: becomes CONFINE_USER for good, where there is one. False: it could not be done. */
+bool confine_user(void);
 /* Closes every descriptor but these, and makes 0 to 2 /dev/null. False: it could not be done. */
 bool confine_descriptors(const int *kept, unsigned n);
 /*

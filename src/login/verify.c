@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +27,8 @@
 
 static bool lose_rights(void)
 {
-  const struct passwd *pw = geteuid() ? 0 : getpwnam(CONFINE_USER);
   const struct rlimit none = {0, 0}, time = {SECONDS, SECONDS};
-  if (!geteuid() && (!pw || setgroups(0, 0) || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) ||
-                     setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid)))
+  if (!confine_user())
     return false;
   return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !setrlimit(RLIMIT_FSIZE, &none) && !setrlimit(RLIMIT_CORE, &none) &&
          !setrlimit(RLIMIT_CPU, &time);
