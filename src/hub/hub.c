@@ -332,7 +332,8 @@ static void turn(struct hub *h)
 {
   struct epoll_event e[EVENTS_MAX];
   watch_wants(h);
-  int n = epoll_wait(h->epoll, e, EVENTS_MAX, h->requests_ended && h->out < 0 ? 0 : TICK);
+  bool at_once = (h->requests_ended && h->out < 0) || (stores_busy(h) && !h->out_waits);
+  int n = epoll_wait(h->epoll, e, EVENTS_MAX, at_once ? 0 : TICK);
   for (int i = 0; i < n && !h->over; i++) {
     enum source src = (enum source)(e[i].data.u64 >> 32);
     if (src == SRC_IN)
@@ -353,6 +354,7 @@ static void turn(struct hub *h)
   if (drained)
     socks_send(h);
   stores_acked(h);
+  stores_go_on(h);
   files_acked(h);
   tick(h);
   pty_step(h);

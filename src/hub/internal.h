@@ -370,6 +370,7 @@ int store_want(struct hub *h, struct message *m); /* W_MAPFD; 0 or -EPROTO */
 struct store *store_of(struct hub *h, const struct file *f);
 /* Posts what programs changed. Without a store it does nothing. */
 void store_flush(struct hub *h, struct store *st);
+void store_flush_range(struct hub *h, struct store *st, uint64_t offset, uint64_t n);
 int store_flush_call(struct hub *h, const struct message *m); /* W_FLUSH */
 void store_written(struct store *st, uint64_t offset, const void *data, uint32_t n);
 void store_resized(struct store *st, uint64_t size);
@@ -383,6 +384,8 @@ void stores_flush(struct hub *h);
 /* What a file that has just been opened holds is on the disk here. */
 void store_stored(struct hub *h, const struct file *f, const struct wire_attr *a, uint32_t gen);
 void stores_acked(struct hub *h);
+void stores_go_on(struct hub *h);
+bool stores_busy(const struct hub *h); /* there is more to compare, as soon as there is room */
 void stores_tick(struct hub *h);
 
 /* ---- disk.c: contents kept for later sessions. Of a state that the slave has told with FF_OLD or NI_STATE ---- */

@@ -129,7 +129,10 @@ static void note_store(struct hub *h, const struct message *m)
   struct store *st = f ? store_of(h, f) : 0;
   if (!st || m->f.op == OP_close)
     return;
-  store_flush(h, st);
+  if (m->f.op == OP_pread64 && int_at(m, 16) <= INT64_MAX) /* who reads a part sees that as it is */
+    store_flush_range(h, st, int_at(m, 16), int_at(m, 8));
+  else
+    store_flush(h, st);
   if (m->f.op == OP_write || m->f.op == OP_pwrite64)
     note_write(h, f, m);
   if (m->f.op == OP_ftruncate)

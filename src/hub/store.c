@@ -1,11 +1,11 @@
 /*
  * Contents of files that programs have mapped or execute: one memfd a file, the same for every program.
  *
- * Owns the memfds, the base copies of those that may be written to, and the handles through which they are filled and
- * written back. Only bytes (in words of 8) that differ from the base are written, so that what others change elsewhere
- * in the file stays. What nobody maps shared is kept for the next who wants it, while the file's counter stands still
- * and the slave watches the file; the slave makes us raise that counter. Must never map a contents memfd: a program
- * that cuts it short would kill us.
+ * Owns the memfds, the base copies of those that may be written to (files as well: the hub's own memory stays small),
+ * and the handles through which they are filled and written back. Only bytes (in words of 8) that differ from the base
+ * are written, so that what others change elsewhere in the file stays. What nobody maps shared is kept for the next who
+ * wants it, while the file's counter stands still and the slave watches the file; the slave makes us raise that
+ * counter. Must never map a contents memfd: a program that cuts it short would kill us.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,28 +23,17 @@
 #include "hub/readahead.h"
 #include "hub/store.h"
 
-#define FILLS_WHOLE 8 /* reads under way for one store that is filled at once */
-#define COMPARE_SIZE (64u << 10)
-#define WORD 8u
-#define MEMFD_NAME 250   /* the kernel's bound, with the NUL */
-#define FLUSH_EVERY 2000 /* milliseconds */
-#define FLUSH_SHARE 20   /* and at most this part of the time is spent on comparing */
+#define FILLS_WHOLE 8  /* reads under way for one store that is filled at once */
+#define MEMFD_NAME 250 /* the kernel's bound, with the NUL */
 #define STORES_MAX 1024
 #define STORES_BYTES (256ull << 20) /* bytes above which nothing is kept that no program uses */
-
-/* A W_FLUSH that is answered when the slave has everything. */
-struct flush {
-  struct flush *next;
-  uint32_t tag, writer;
-  uint64_t seq;
-};
 
 static struct store **file_bucket(struct hub *h, uint64_t dev, uint64_t ino)
 {
   return &h->stores_by_file[file_gen(dev, ino) % STORE_BUCKETS];
 }
 
-static struct store *find(struct hub *h, uint64_t dev, uint64_t ino)
+struct store *store_at(struct hub *h, uint64_t dev, uint64_t ino)
 {
   struct store *st = *file_bucket(h, dev, ino);
   while (st && (st->dev != dev || st->ino != ino || st->retired))
@@ -54,7 +43,7 @@ static struct store *find(struct hub *h, uint64_t dev, uint64_t ino)
 
 struct store *store_of(struct hub *h, const struct file *f)
 {
-  return h->stores && f->known ? find(h, f->dev, f->ino) : 0;
+  return h->stores && f->known ? store_at(h, f->dev, f->ino) : 0;
 }
 
 bool store_shared(const struct store *st)
@@ -72,18 +61,13 @@ bool store_needs(struct hub *h, const struct file *f)
 
 /* ---- contents ---- */
 
-/* The file is at least that long. Without a writer there is no base. */
+/* The file is at least that long; what is new are zeros. Without a writer there is no base. */
 static bool grow(struct store *st, uint64_t size)
 {
   if (size <= st->size)
     return true;
-  uint8_t *more = st->based ? realloc(st->base, size) : 0;
-  if (st->based && !more)
+  if (st->base >= 0 && (ftruncate(st->base, (off_t)st->size) || ftruncate(st->base, (off_t)size)))
     return false;
-  if (more) {
-    memset(more + st->size, 0, size - st->size);
-    st->base = more;
-  }
   st->size = size;
   return true;
 }
@@ -92,8 +76,8 @@ static bool put_both(struct store *st, uint64_t offset, const void *data, uint32
 {
   if (offset > INT64_MAX - FRAME_DATA_MAX || !grow(st, offset + n))
     return false;
-  if (st->based)
-    memcpy(st->base + offset, data, n);
+  if (st->base >= 0 && pwrite(st->base, data, n, (off_t)offset) != (ssize_t)n)
+    return false;
   return pwrite(st->memfd, data, n, (off_t)offset) == (ssize_t)n;
 }
 
@@ -118,77 +102,6 @@ void store_resized(struct store *st, uint64_t size)
     st->size = size;
   else if (!grow(st, size))
     st->failed = true;
-}
-
-/* ---- writing back ---- */
-
-static void post_range(struct hub *h, struct store *st, uint64_t offset, const uint8_t *data, uint32_t n)
-{
-  uint8_t head[12], tail[8];
-  struct wbuf w = {head, head + sizeof head, false}, t = {tail, tail + sizeof tail, false};
-  put_u64(&w, st->writer);
-  put_u32(&w, n);
-  put_u64(&t, offset);
-  struct iovec parts[] = {{head, sizeof head}, {(void *)(uintptr_t)data, n}, {tail, sizeof tail}};
-  st->seq = hub_send(h, (struct frame){.type = F_POST, .op = OP_pwrite64}, parts, 3);
-}
-
-static uint32_t differ(const uint8_t *now, const uint8_t *base, uint32_t at, uint32_t n, bool want)
-{
-  while (at < n) {
-    uint32_t word = n - at < WORD ? n - at : WORD;
-    if (!memcmp(now + at, base + at, word) != want)
-      break;
-    at += word;
-  }
-  return at < n ? at : n;
-}
-
-/* Runs of words that changed. */
-static bool flush_chunk(struct hub *h, struct store *st, uint64_t offset, const uint8_t *now, uint32_t n)
-{
-  uint8_t *base = st->base + offset;
-  bool any = false;
-  if (!memcmp(now, base, n)) /* most of a large file, and much faster than word by word */
-    return false;
-  for (uint32_t at = differ(now, base, 0, n, true); at < n;) {
-    uint32_t end = differ(now, base, at, n, false);
-    post_range(h, st, offset + at, now + at, end - at);
-    memcpy(base + at, now + at, end - at);
-    any = true;
-    at = differ(now, base, end, n, true);
-  }
-  return any;
-}
-
-void store_flush(struct hub *h, struct store *st)
-{
-  static uint8_t now[COMPARE_SIZE];
-  bool any = false;
-  if (!st->based || st->writer == H_NONE || !file_at(h, st->writer))
-    return;
-  uint64_t start = now_ms();
-  for (uint64_t at = 0; at < st->size && !h->over;) {
-    uint64_t want = st->size - at < COMPARE_SIZE ? st->size - at : COMPARE_SIZE;
-    ssize_t n = pread(st->memfd, now, want, (off_t)at);
-    if (n <= 0)
-      break;
-    any |= flush_chunk(h, st, at, now, (uint32_t)n);
-    at += (uint64_t)n;
-  }
-  uint64_t end = now_ms(), pause = (end - start) * FLUSH_SHARE;
-  st->next_flush = end + (pause > FLUSH_EVERY ? pause : FLUSH_EVERY);
-  if (any) {
-    uint32_t gen = file_gen(st->dev, st->ino);
-    h->gen_seq[gen] = st->seq;
-    __atomic_fetch_add(&h->s->gens[gen], 1, __ATOMIC_SEQ_CST);
-  }
-}
-
-void stores_flush(struct hub *h)
-{
-  for (struct store *st = h->stores; st; st = st->next)
-    store_flush(h, st);
 }
 
 /* ---- a store's life ---- */
@@ -216,7 +129,8 @@ static struct store *store_new(struct hub *h, uint64_t dev, uint64_t ino, const 
   char path[32], name[MEMFD_NAME];
   if (!st)
     return 0;
-  *st = (struct store){.dev = dev, .ino = ino, .reader = H_NONE, .writer = H_NONE, .tag = next_tag, .id = next_id++};
+  *st = (struct store){
+      .dev = dev, .ino = ino, .reader = H_NONE, .writer = H_NONE, .base = -1, .tag = next_tag, .id = next_id++};
   st->gen = gen_now(h, st);
   st->path = called ? strdup(called) : 0;
   name_of(name, h, st);
@@ -276,7 +190,8 @@ static void store_drop(struct hub *h, struct store *st)
   close(st->memfd);
   release(h, &st->reader);
   release(h, &st->writer);
-  free(st->base);
+  if (st->base >= 0)
+    close(st->base);
   free(st->path);
   free(st);
 }
@@ -358,9 +273,12 @@ bool store_event(struct hub *h, int wd)
     st = st->next;
   if (!st)
     return false;
-  if (!idle(st))
+  bool ends = idle(st);
+  if (ends && !st->ending)
+    st->flush_at = 0; /* what has been compared so far may have changed again before it was unmapped */
+  st->ending = ends && !store_flush_some(h, st);
+  if (!ends || st->ending)
     return true;
-  store_flush(h, st);
   if (st->shared || st->retired || !is_true(h, st)) {
     store_drop(h, st);
     return true;
@@ -424,19 +342,6 @@ static void answer(const struct store *st, int sock, bool may_write)
   close(fd);
 }
 
-/* From here on what programs change is compared with what the memfd holds now. */
-static bool begin_base(struct store *st)
-{
-  if (st->based)
-    return true;
-  st->base = realloc(st->base, st->size ? st->size : 1);
-  uint64_t at = 0;
-  for (ssize_t n = 1; st->base && n > 0 && at < st->size; at += (uint64_t)(n > 0 ? n : 0))
-    n = pread(st->memfd, st->base + at, st->size - at, (off_t)at);
-  st->based = st->base && at == st->size;
-  return st->based;
-}
-
 /* Those that can be. True if others are left. */
 static bool answer_some(struct store *st)
 {
@@ -468,14 +373,14 @@ void store_filled(struct hub *h, struct store *st)
   struct keep k = {.dev = st->dev, .ino = st->ino, .gen = st->gen, .size = st->size};
   lazy_end(h, st);
   st->failed |= !take_time(st);
-  st->failed |= st->writer != H_NONE && !begin_base(st);
+  st->failed |= st->writer != H_NONE && !store_base(st);
   st->filled = true;
   if (!st->failed && !st->shared && !st->retired && is_true(h, st)) { /* whoever opens it next needs no answer */
     kept_file(h, &k, st->memfd);
     if (st->old && st->size == st->attr.size)
       disk_save_fd(h, &st->attr, st->memfd);
   }
-  st->next_flush = now_ms() + FLUSH_EVERY;
+  st->next_flush = now_ms() + STORE_FLUSH_EVERY;
   if (!st->failed) /* or the waiters see their sockets closed */
     answer_some(st);
   drop_waiters(st);
@@ -487,7 +392,7 @@ void store_filled(struct hub *h, struct store *st)
 
 void store_stored(struct hub *h, const struct file *f, const struct wire_attr *a, uint32_t gen)
 {
-  struct store *st = find(h, f->dev, f->ino) ? 0 : store_new(h, f->dev, f->ino, f->path);
+  struct store *st = store_at(h, f->dev, f->ino) ? 0 : store_new(h, f->dev, f->ino, f->path);
   if (!st)
     return;
   st->attr = *a;
@@ -661,7 +566,7 @@ static bool wait_filled(struct store *st, struct message *m, bool may_write, boo
 /* The store that a program is to be given; a stale one only if it has a shared mapping that must go on seeing it. */
 static struct store *current(struct hub *h, const struct file *f, const char *path)
 {
-  struct store *st = find(h, f->dev, f->ino);
+  struct store *st = store_at(h, f->dev, f->ino);
   if (st && st->shared && idle(st)) {
     store_flush(h, st);
     store_drop(h, st);
@@ -686,7 +591,7 @@ static bool use_handle(struct store *st, const struct file *f, bool shared)
     st->reader = f->handle;
   if (shared && st->writer == H_NONE && mode != O_RDONLY) {
     st->writer = f->handle;
-    return !st->filled || begin_base(st);
+    return !st->filled || store_base(st);
   }
   return true;
 }
@@ -720,62 +625,4 @@ int store_want(struct hub *h, struct message *m)
     return -EPROTO;
   want(h, m, f, !(what & MAPFD_CONTENTS), what & MAPFD_LAZY);
   return 0;
-}
-
-/* ---- W_FLUSH, and time ---- */
-
-static void flush_wait(struct hub *h, const struct message *m, const struct store *st)
-{
-  struct flush *f = malloc(sizeof *f);
-  if (!f) {
-    slot_complete(h, m->f.tag, -ENOMEM);
-    return;
-  }
-  *f = (struct flush){h->flushes, m->f.tag, st->writer, st->seq};
-  h->flushes = f;
-}
-
-int store_flush_call(struct hub *h, const struct message *m)
-{
-  struct rbuf r = {m->body, m->body + m->n, false};
-  uint64_t dev = get_u64(&r), ino = get_u64(&r);
-  struct pending *c = &h->calls[m->f.tag];
-  if (m->f.type != F_CALL || c->active)
-    return -EPROTO;
-  *c = (struct pending){.active = true, .op = W_FLUSH, .ctx = m->f.ctx};
-  struct store *st = dev || ino ? find(h, dev, ino) : h->stores;
-  if (!st) {
-    slot_complete(h, m->f.tag, 0);
-    return 0;
-  }
-  if (!dev && !ino)
-    stores_flush(h);
-  else
-    store_flush(h, st);
-  flush_wait(h, m, st);
-  stores_acked(h);
-  return 0;
-}
-
-void stores_acked(struct hub *h)
-{
-  for (struct flush **at = &h->flushes; *at;) {
-    struct flush *f = *at;
-    if (f->seq > h->peer_ack) {
-      at = &f->next;
-      continue;
-    }
-    *at = f->next;
-    const struct file *writer = file_at(h, f->writer);
-    slot_complete(h, f->tag, writer ? file_take_late(h, writer) : 0);
-    free(f);
-  }
-}
-
-void stores_tick(struct hub *h)
-{
-  uint64_t now = now_ms();
-  for (struct store *st = h->stores; st; st = st->next)
-    if (st->filled && now >= st->next_flush)
-      store_flush(h, st);
 }

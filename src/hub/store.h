@@ -22,16 +22,17 @@ struct store {
   char *path;              /* or 0 */
   uint32_t reader, writer; /* handles; H_NONE */
   int memfd, wd;
-  uint8_t *base; /* `size' bytes, once there is a writer */
+  int base; /* a file with what the slave has, once there is a writer; else -1 */
   uint64_t size;
-  bool based;
   bool filled, eof, failed;
   struct {
     bool active;
     uint64_t offset, asked; /* when, in microseconds */
     uint32_t left;
   } fill[FILLS];
-  uint32_t tag; /* of fill[0] */
+  uint32_t tag;         /* of fill[0] */
+  uint64_t flush_at;    /* writeback.c: how far a pass has come */
+  bool passing, ending; /* one is under way; at its end the store is to go, if nobody maps it again */
   uint64_t next_fill, next_flush, seq /* of the last write posted */;
   bool asked_state;      /* fill[0] asks for the attributes, ahead of the contents */
   struct wire_attr attr; /* when filling began */
@@ -55,10 +56,17 @@ struct store {
 };
 
 /* store.c */
+#define STORE_FLUSH_EVERY 2000 /* milliseconds */
 struct store *store_by_id(struct hub *h, uint64_t id);
-void store_ask(struct hub *h, struct store *st, unsigned fill); /* what that fill says is still to come */
-void store_filled(struct hub *h, struct store *st);             /* nothing is missing any more; may drop it */
-void store_rests(struct hub *h, struct store *st);              /* lazy, and nothing is under way; may drop it */
+struct store *store_at(struct hub *h, uint64_t dev, uint64_t ino); /* that new mappings of the file get */
+void store_ask(struct hub *h, struct store *st, unsigned fill);    /* what that fill says is still to come */
+void store_filled(struct hub *h, struct store *st);                /* nothing is missing any more; may drop it */
+void store_rests(struct hub *h, struct store *st);                 /* lazy, and nothing is under way; may drop it */
+
+/* writeback.c */
+bool store_base(struct store *st); /* from here on what programs change is compared with what is there now */
+/* Goes on with a pass, as far as there is room. True: it has come to its end. */
+bool store_flush_some(struct hub *h, struct store *st);
 
 /* lazy.c */
 
