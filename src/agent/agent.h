@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/mode.h"
 #include "proto/session.h"
 #include "proto/table.h"
 
@@ -75,6 +76,9 @@ struct proc {
   char *exe;             /* 4096 bytes: what /proc/self/exe says */
   struct handle mapped;  /* map.c: AFD_MAPPED holds the contents of this file as they were ... */
   uint32_t mapped_gen;   /* ... when its counter stood there */
+  uint64_t control;      /* mode.c: inode of the control file that it has had open, 0: none */
+  uint64_t raw[RAW_MAX / 64]; /* raw.c: the raw descriptors that are in use ... */
+  bool raw_ready;        /* ... and whether the first three have been looked for */
 };
 
 struct call;
@@ -112,6 +116,7 @@ struct thread {
   const struct filter *filters; /* filter.c: the program's own; 0: none */
   bool strict;                  /* its strict mode */
   bool no_new_privs;            /* as the program set it; in the kernel it always is */
+  uint8_t mode, told_mode;      /* mode.c: enum fsyscall_mode, for the moment; and as the program set it */
   bool waited, posted;          /* during the call under way: for a reply of the slave; what the hub passed on */
   uint64_t alt_sp, alt_size, alt_flags; /* the program's alternate signal stack */
   /* call.c */
@@ -264,6 +269,35 @@ static inline bool standalone(void)
 {
   return session->flags & SF_STANDALONE;
 }
+
+/* mode.c: where the calling thread's calls run. */
+static inline bool mode_remote(void)
+{
+  return self()->mode & FSYSCALL_REMOTE;
+}
+static inline bool mode_raw(void) /* the kernel's own descriptors and names */
+{
+  return !(self()->mode & MODE_ALL);
+}
+static inline bool mode_raw_remote(void)
+{
+  return (self()->mode & MODE_ALL) == FSYSCALL_REMOTE;
+}
+long mode_call(struct call *c);
+/* A call in another mode than the usual one. */
+long mode_serve(struct call *c);
+long raw_remote(struct call *c); /* raw.c */
+/* The handler as if descriptors were mapped. */
+long as_mapped(struct call *c);
+/* What a process's life is made of, whatever the mode. */
+bool mode_structural(const struct call *c);
+/* The program has written to what may be its control file. The call's result. */
+long mode_written(struct call *c, long result);
+/* The control file opened. A descriptor or -errno. */
+long mode_open(struct call *c, unsigned long flags);
+/* vftview.c: the virtual file table in words: the length, at most `room'. */
+size_t vft_text(struct call *c, char *out, size_t room);
+void vft_tell(struct call *c); /* the same for the person, at the end of a program */
 
 /* Address-space bookkeeping for files mapped executable, for rewrite.c. Told of every mapping of a file; before a range
    goes away or becomes something else. */

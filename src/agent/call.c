@@ -156,6 +156,7 @@ static void slot_release(struct thread *t)
 /* What was the parent's is not the child's. */
 void call_forked(struct thread *t)
 {
+  t->mode = t->told_mode;
   t->slot = 0;
   t->kept.len = 0;
 }

@@ -19,12 +19,12 @@
 /* Whose a local object is, as the program sees it: what belongs to the master's user belongs to the slave's. */
 uint32_t uid_shown(uint32_t uid)
 {
-  return !standalone() && uid == session->facts.master_uid ? session->facts.ruid : uid;
+  return !standalone() && mode_remote() && uid == session->facts.master_uid ? session->facts.ruid : uid;
 }
 
 uint32_t gid_shown(uint32_t gid)
 {
-  return !standalone() && gid == session->facts.master_gid ? session->facts.rgid : gid;
+  return !standalone() && mode_remote() && gid == session->facts.master_gid ? session->facts.rgid : gid;
 }
 
 bool creds_foreign(const struct proc *p)
@@ -127,7 +127,7 @@ static long groups_out(struct call *c, const struct ids *i)
 long a_identity(struct call *c)
 {
   const struct ids *i = &c->p->ids;
-  if (standalone())
+  if (standalone() || !mode_remote())
     return a_local(c);
   c->where = N_MEMORY;
   if (c->nr == SYS_getgroups)

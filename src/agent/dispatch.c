@@ -69,6 +69,8 @@ static void translate(struct call *c)
 
 static long serve(struct call *c)
 {
+  if (c->nr == FSYSCALL_NR)
+    return mode_call(c);
   if (!c->row->name) {
     count(N_ENOSYS);
     return -ENOSYS;
@@ -83,7 +85,9 @@ static long serve(struct call *c)
     light_before(c);
   if (lazy_any)
     lazy_before(c);
-  return handlers[c->nr](c);
+  if ((c->t->mode | (standalone() ? FSYSCALL_REMOTE : 0)) != MODE_ALL)
+    return mode_serve(c);
+  return c->p->control ? mode_written(c, handlers[c->nr](c)) : handlers[c->nr](c);
 }
 
 /* Calls on sockets that wait for so long only are not restarted: the time would begin anew (signal(7)). */

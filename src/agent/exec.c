@@ -280,6 +280,9 @@ static long carry_write(struct call *c, struct exec_plan *plan, const char *exec
   memcpy(k->space, p->space, sizeof k->space);
   k->nfilters = filters_count(c->t->filters);
   k->no_new_privs = c->t->no_new_privs;
+  k->mode = c->t->told_mode;
+  k->raw_ready = p->raw_ready;
+  memcpy(k->raw, p->raw, sizeof k->raw);
   k->prog_fd = afd(p, AFD_SPARE), k->interp_fd = plan->interp_fd >= 0 ? afd(p, AFD_SPARE) + 1 : -1;
   memcpy(k->exe, plan->real, strlen(plan->real) + 1);
   memcpy(k->execfn, execfn, strlen(execfn) + 1);

@@ -23,7 +23,7 @@ long a_uname(struct call *c)
   long r = sys1(SYS_uname, &u);
   if (r)
     return r;
-  if (!standalone() && !c->p->own_uts) {
+  if (!standalone() && mode_remote() && !c->p->own_uts) {
     c->where = N_MEMORY;
     memcpy(u.nodename, session->facts.hostname, sizeof u.nodename);
     memcpy(u.domainname, session->facts.domain, sizeof u.domainname);
@@ -37,7 +37,7 @@ long a_hostname(struct call *c)
 {
   struct facts *f = &session->facts;
   char name[sizeof f->hostname] = "";
-  if (standalone() || c->p->own_uts)
+  if (standalone() || !mode_remote() || c->p->own_uts)
     return a_local(c);
   if (c->p->ids.euid)
     return -EPERM;

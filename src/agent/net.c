@@ -56,7 +56,7 @@ static bool of_network(const struct call *c)
 static bool is_ours(const struct call *c)
 {
   unsigned long type = c->a[1] & SOCK_TYPES;
-  return !standalone() && !(session->flags & SF_NET_LOCAL) && of_network(c) && type &&
+  return !standalone() && mode_remote() && !(session->flags & SF_NET_LOCAL) && of_network(c) && type &&
          !(c->a[1] & ~(unsigned long)(SOCK_TYPES | SOCK_FLAGS));
 }
 

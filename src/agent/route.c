@@ -39,8 +39,9 @@ static const struct rule *rule_of(const char *path, size_t n)
 
 static enum where where_of(const char *path, size_t n)
 {
-  const struct rule *r = standalone() ? 0 : rule_of(path, n);
-  return r ? (enum where)r->where : standalone() ? WHERE_LOCAL : WHERE_REMOTE;
+  bool all_local = standalone() || !mode_remote();
+  const struct rule *r = all_local ? 0 : rule_of(path, n);
+  return r ? (enum where)r->where : all_local ? WHERE_LOCAL : WHERE_REMOTE;
 }
 
 /* A local directory below which everything is local and no name is special. */
@@ -647,12 +648,62 @@ static int route_rooted(struct call *c, struct at *at)
   return 0;
 }
 
+/* The slave's own names, whatever the rules say; its own walk keeps to them all the same. */
+static int route_raw_remote(struct call *c, struct at *at)
+{
+  struct handle h = {H_ROOT};
+  if (at->path[0] != '/' && at->dirfd == AT_FDCWD)
+    h = cwd_get(c->p, at->lexical);
+  else if (at->path[0] != '/')
+    h = vft_remote(c->p, at->dirfd);
+  if (h.v == H_NONE && at->dirfd != AT_FDCWD)
+    return -EBADF;
+  at->lexical[0] = 0;
+  go_remote(at, h.v == H_NONE ? (struct handle){H_CWD} : h, at->path);
+  return 0;
+}
+
+/* Names are this machine's; what a descriptor leads to is what it was. */
+static int route_local_mode(struct call *c, struct at *at)
+{
+  size_t n, m = strlen(at->path);
+  struct handle h = {H_NONE};
+  if (mode_raw()) {
+    at->lexical = at->path; /* for its control file */
+    return 0;
+  }
+  if (at->path[0] == '/')
+    return route_standalone(c, at);
+  if (at->dirfd != AT_FDCWD) {
+    if (fd_hidden(c->p, at->dirfd))
+      return -EBADF;
+    h = vft_remote(c->p, at->dirfd);
+    at->lexical[0] = 0;
+    if (h.v != H_NONE)
+      go_remote(at, h, at->path);
+    return 0;
+  }
+  h = cwd_get(c->p, at->lexical);
+  n = strlen(at->lexical);
+  if (h.v != H_NONE && n + m + 1 >= PATH_SIZE)
+    return -ENAMETOOLONG;
+  if (h.v != H_NONE) {
+    at->lexical[n] = '/';
+    memcpy(at->lexical + n + 1, at->path, m + 1);
+    memcpy(at->path, at->lexical, n + m + 2);
+  }
+  at->lexical[0] = 0;
+  return 0;
+}
+
 static int route_given(struct call *c, struct at *at)
 {
   if (standalone())
     return route_standalone(c, at);
   if (c->p->rooted)
     return route_rooted(c, at);
+  if (c->t->mode != MODE_ALL)
+    return mode_remote() ? route_raw_remote(c, at) : route_local_mode(c, at);
   if (at->path[0] == '/')
     return route_path(c, at);
   if (at->dirfd != AT_FDCWD)
@@ -700,6 +751,8 @@ int route_again(struct call *c, struct req *q, struct at *at, int which)
   at->path = given_buf(c, at);
   if (!get_str(&q->r, at->path, PATH_SIZE) || at->path[0] != '/')
     return -EIO;
+  if (mode_raw_remote())
+    return -EXDEV; /* the rules give that place to this machine */
   if (++at->hops > MAX_HOPS)
     return -ELOOP;
   return route_path(c, at);

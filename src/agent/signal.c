@@ -273,6 +273,43 @@ long a_rt_sigprocmask(struct call *c)
   return c->a[2] && copy_out((void *)c->a[2], &old, 8) ? -EFAULT : 0;
 }
 
+static uint64_t raw_mask(const struct thread *t)
+{
+  uint64_t now = 0;
+  if (t->trapped)
+    return t->trap_uc->sigmask;
+  sys4(SYS_rt_sigprocmask, 0, 0, &now, 8);
+  return now;
+}
+
+/* What the kernel is told, the program's own mask is as well: a handler that returns would bring the old one back. */
+long signal_raw_mask(struct call *c)
+{
+  struct thread *t = c->t;
+  uint64_t set, old = raw_mask(t);
+  if (c->a[3] != 8 || (c->a[1] && c->a[0] > 2))
+    return -EINVAL;
+  if (c->a[1]) {
+    if (copy_in(&set, (void *)c->a[1], 8))
+      return -EFAULT;
+    set = c->a[0] == 0 ? old | set : c->a[0] == 1 ? old & ~set : set;
+    mask_for_kernel(&set);
+    mask_set(t, set | (t->sigmask & BIT_OF(SIGSYS)));
+  }
+  return c->a[2] && copy_out((void *)c->a[2], &old, 8) ? -EFAULT : 0;
+}
+
+/* A question is answered by the kernel. What is set is the program's as well: it could not be taken back otherwise. */
+long signal_raw_action(struct call *c)
+{
+  struct sigaction_k now;
+  long sig = (int)c->a[0];
+  if (sig == SIGSYS || !sig_valid(sig) || c->a[3] != 8 || c->a[1])
+    return a_rt_sigaction(c);
+  long r = sys4(SYS_rt_sigaction, sig, 0, &now, 8);
+  return !r && c->a[2] && copy_out((void *)c->a[2], &now, sizeof now) ? -EFAULT : r;
+}
+
 long a_rt_sigpending(struct call *c)
 {
   uint64_t set;

@@ -39,6 +39,9 @@ uint64_t signals_set(struct sigtab *s, bool ignored);
 struct sigtab *sigtab_copy(const struct sigtab *s);
 struct sigtab *sigtab_hold(struct sigtab *s); /* one more has it (CLONE_SIGHAND) */
 void sigtab_drop(struct sigtab *s);
+/* rt_sigprocmask and rt_sigaction as the kernel has them, SIGSYS apart. What is set is the program's in either mode. */
+long signal_raw_mask(struct call *c);
+long signal_raw_action(struct call *c);
 /* Blocks everything but what the agent needs. */
 void signals_block(void);
 /* Everything: at the birth and the death of a thread, when a handler would find no agent data or a stack given away. */

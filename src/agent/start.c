@@ -140,6 +140,9 @@ static void process_start(struct start *s)
 {
   struct proc *p = proc_first(s->carry);
   struct thread *t = s->t = thread_new(p);
+  t->mode = t->told_mode = (uint8_t)s->carry->mode;
+  p->raw_ready = s->carry->raw_ready;
+  memcpy(p->raw, s->carry->raw, sizeof p->raw);
   if (!t)
     fatal("no memory for the first thread");
   thread_here(t);

@@ -23,7 +23,7 @@ static long show_owner(void *user)
 {
   const struct facts *f = &session->facts;
   struct owner o;
-  if (standalone() || (f->master_uid == f->euid && f->master_gid == f->egid))
+  if (standalone() || !mode_remote() || (f->master_uid == f->euid && f->master_gid == f->egid))
     return 0;
   if (copy_in(&o, user, sizeof o))
     return -EFAULT;

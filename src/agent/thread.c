@@ -255,6 +255,7 @@ static struct thread *child_new(struct call *c, const struct clone_args_k *k)
   t->lent = !same && (k->flags & CLONE_VFORK);
   t->sigmask = parent->sigmask;
   t->filters = parent->filters, t->strict = parent->strict, t->no_new_privs = parent->no_new_privs;
+  t->mode = t->told_mode = parent->told_mode;
   if (k->flags & CLONE_VFORK)
     t->alt_sp = parent->alt_sp, t->alt_size = parent->alt_size, t->alt_flags = parent->alt_flags;
   t->regs = (struct regs *)(t->agent_sp - sizeof(struct regs));
@@ -382,6 +383,8 @@ long a_clone3(struct call *c)
 long a_exit_group(struct call *c)
 {
   map_flush_all(c->p);
+  if (session->flags & SF_VFT)
+    vft_tell(c);
   counters_flush(c->t);
   call_thread_end(c->t);
   for (;;)

@@ -49,7 +49,7 @@ void time_start(unsigned long vdso)
 
 static int64_t offset(void)
 {
-  return session->flags & SF_TIME ? session->facts.clock_offset : 0;
+  return session->flags & SF_TIME && mode_remote() ? session->facts.clock_offset : 0;
 }
 
 static bool wall(long clock)

@@ -113,7 +113,7 @@ static void set(struct proc *p, int fd, uint64_t what)
 
 int vft_light(struct proc *p, int fd)
 {
-  const uint64_t *e = p->lights ? slot_of(p->vft, fd, false) : 0;
+  const uint64_t *e = p->lights && !mode_raw() ? slot_of(p->vft, fd, false) : 0;
   uint64_t v = e ? __atomic_load_n(e, __ATOMIC_ACQUIRE) : 0;
   return STATE(v) == LIGHT ? (int)(uint32_t)v : -1;
 }
@@ -278,7 +278,7 @@ static uint64_t resolve(const struct proc *p, int fd)
 
 struct handle vft_remote(struct proc *p, int fd)
 {
-  if (fd < 0 || standalone() || fd_hidden(p, fd))
+  if (fd < 0 || standalone() || mode_raw() || fd_hidden(p, fd))
     return (struct handle){H_NONE};
   uint64_t e = resolve(p, fd);
   if (STATE(e) == LIGHT) {
@@ -290,7 +290,7 @@ struct handle vft_remote(struct proc *p, int fd)
 
 struct handle vft_socket(struct proc *p, int fd)
 {
-  if (fd < 0 || standalone() || fd_hidden(p, fd))
+  if (fd < 0 || standalone() || mode_raw() || fd_hidden(p, fd))
     return (struct handle){H_NONE};
   uint64_t e = resolve(p, fd);
   return (struct handle){STATE(e) == SOCKET ? (uint32_t)e : (uint32_t)H_NONE};

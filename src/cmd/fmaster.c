@@ -29,6 +29,7 @@
 #include "hub/hub.h"
 #include "hub/launch.h"
 #include "proto/codec.h"
+#include "proto/mode.h"
 
 #define FAILED 255
 #define LIST_MAX 4096
@@ -36,10 +37,10 @@
 struct options {
   int in, out;
   int trace_fd, link;
-  bool standalone, reverse, no_rewrite, no_cache, store, store_erase, net_local, trace, stats, here, clean_env, login;
+  bool standalone, reverse, no_rewrite, no_cache, store, store_erase, net_local, trace, stats, vft, here, clean_env, login;
   uint64_t id;
-  const char *profile, *cwd;
-  int cwd_error;
+  const char *profile, *cwd, *mode_text;
+  int mode, cwd_error;
   char *map[SESSION_RULES];
   unsigned nmap;
   char *env[LIST_MAX + 1];
@@ -68,6 +69,8 @@ static const char usage[] =
     "  --stats              figures at the end, likewise\n"
     "  --map PATH=WHERE     local, remote or deny for a path and what is below it\n"
     "  --programs=WHERE     whose programs and libraries: here (the slave's) or there (this machine's, the default)\n"
+    "  --mode MODE          where calls run: remote or local, mapped or unmapped; see fsyscall_mode(7)\n"
+    "  --vft                each program's table of descriptors, when it ends\n"
     "  --net WHERE          whose network sockets belong to: remote (the slave's, the default) or local\n"
     "  --profile FILE       rules instead of the built-in ones\n"
     "  --env NAME=VALUE     add to the program's environment\n"
@@ -99,6 +102,8 @@ enum option_id {
   O_ID,
   O_LINK_FD,
   O_VERBOSE,
+  O_MODE,
+  O_VFT,
   O_HELP,
   O_VERSION
 };
@@ -117,6 +122,8 @@ static const struct option table[] = {
     {"stats", 0, 0, O_STATS},
     {"map", 1, 0, O_MAP},
     {"net", 1, 0, O_NET},
+    {"mode", 1, 0, O_MODE},
+    {"vft", 0, 0, O_VFT},
     {"programs", 1, 0, O_PROGRAMS},
     {"profile", 1, 0, O_PROFILE},
     {"env", 1, 0, O_ENV},
@@ -212,6 +219,9 @@ static void set_flag(struct options *o, int which)
   case O_STATS:
     o->stats = true;
     break;
+  case O_VFT:
+    o->vft = true;
+    break;
   case O_CLEAN_ENV:
     o->clean_env = true;
     break;
@@ -229,6 +239,17 @@ static void set_flag(struct options *o, int which)
   }
 }
 
+static void set_mode(struct options *o)
+{
+  o->mode = o->standalone ? FSYSCALL_MAPPED : MODE_ALL;
+  if (o->mode_text)
+    o->mode = mode_parse(o->mode_text, o->mode);
+  if (o->mode < 0)
+    wrong("--mode wants local or remote, and mapped or unmapped, not", o->mode_text);
+  if (o->standalone && o->mode & FSYSCALL_REMOTE)
+    wrong("there is no slave for --mode", o->mode_text);
+}
+
 static void set_option(struct options *o, int which, char *value)
 {
   switch (which) {
@@ -239,6 +260,9 @@ static void set_option(struct options *o, int which, char *value)
     o->net_local = !strcmp(value, "local");
     if (!o->net_local && strcmp(value, "remote"))
       wrong("--net wants remote or local, not", value);
+    break;
+  case O_MODE:
+    o->mode_text = value;
     break;
   case O_MAP:
     add_map(o, value);
@@ -282,6 +306,7 @@ static void read_options(struct options *o, int argc, char **argv)
   while ((which = getopt_long(argc, argv, "+", table, 0)) >= 0)
     set_option(o, which, optarg);
   o->argv = argv + optind;
+  set_mode(o);
   if (!o->argv[0] && !o->login)
     wrong("no PROGRAM", "nothing to do");
   if (!o->standalone && (fcntl(o->in, F_GETFD) < 0 || fcntl(o->out, F_GETFD) < 0))
@@ -382,12 +407,12 @@ static void raise_limit(struct rlimit *was)
 
 static int run(struct options *o, struct rules *rules, const char *cwd, const char *tmpdir)
 {
-  struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env};
+  struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env, .mode = o->mode};
   struct hub_options ho = {
       .id = o->id, .stats = o->stats, .trace_fd = o->trace_fd, .link = o->link, .rules = rules, .tmpdir = tmpdir};
   ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
              (o->reverse ? SF_REVERSE : 0) | (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES) |
-             (o->net_local ? SF_NET_LOCAL : 0);
+             (o->net_local ? SF_NET_LOCAL : 0) | (o->vft ? SF_VFT : 0);
   if (!o->standalone) {
     move_stream(o);
     if (!o->reverse)

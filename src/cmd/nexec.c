@@ -31,6 +31,7 @@
 #include "cmd/terminal.h"
 #include "cmd/transport.h"
 #include "proto/codec.h"
+#include "proto/mode.h"
 
 #define FAILED 255
 #define TOO_LONG 126
@@ -70,6 +71,8 @@ static const char usage[] =
     "  --clean-env          take only who and where the user is from the environment here\n"
     "  --map PATH=WHERE     PATH and what is below it is local (HOST's), remote (of this machine) or deny(ed)\n"
     "                       unix:PATH, tcp:ADDRESS[/BITS][:PORT] and udp: likewise, of sockets alone\n"
+    "  --mode=MODE          where calls run: remote or local, mapped or unmapped (remote,mapped); see fsyscall_mode(7)\n"
+    "  --vft                each program's table of descriptors when it ends, on standard error\n"
     "  --net=WHERE          whose network new sockets are: remote (where the files are, the default) or local\n"
     "  --programs=WHERE     whose programs and libraries: there (HOST's, the default) or here\n"
     "  --no-rewrite         do not rewrite system calls of the program; every one traps\n"
@@ -128,6 +131,15 @@ static void set_net(struct options *o, const char *value)
     o->flags |= RQF_NET_LOCAL;
   else if (strcmp(value, "remote"))
     fail(FAILED, "--net wants remote or local, not %s", value);
+}
+
+static void set_mode(struct options *o, const char *value)
+{
+  int mode = mode_parse(value, MODE_ALL);
+  if (mode < 0)
+    fail(FAILED, "--mode wants local or remote, and mapped or unmapped, not %s", value);
+  o->flags &= ~(uint64_t)(RQF_LOCAL | RQF_UNMAPPED);
+  o->flags |= (mode & FSYSCALL_REMOTE ? 0 : RQF_LOCAL) | (mode & FSYSCALL_MAPPED ? 0 : RQF_UNMAPPED);
 }
 
 static void set_trace(struct options *o, const char *file)
@@ -192,6 +204,8 @@ enum option_id {
   O_CLEAN_ENV,
   O_MAP,
   O_NET,
+  O_MODE,
+  O_VFT,
   O_PROGRAMS,
   O_NO_REWRITE,
   O_NO_CACHE,
@@ -245,6 +259,12 @@ static void set_option(struct options *o, int which, const char *value)
     break;
   case O_NET:
     set_net(o, value);
+    break;
+  case O_MODE:
+    set_mode(o, value);
+    break;
+  case O_VFT:
+    o->flags |= RQF_VFT;
     break;
   case O_MAP:
     check_map(value);
@@ -310,6 +330,8 @@ static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},
                                              {"config", 1, 0, O_CONFIG},
                                              {"map", 1, 0, O_MAP},
                                              {"net", 1, 0, O_NET},
+                                             {"mode", 1, 0, O_MODE},
+                                             {"vft", 0, 0, O_VFT},
                                              {"programs", 1, 0, O_PROGRAMS},
                                              {"no-rewrite", 0, 0, O_NO_REWRITE},
                                              {"no-cache", 0, 0, O_NO_CACHE},

@@ -171,7 +171,12 @@ static void flags(struct words *w, uint64_t f)
                {RQF_REVERSE, "--reverse"},
                {RQF_NET_LOCAL, "--net=local"},
                {RQF_STORE, "--store"},
-               {RQF_STORE_ERASE, "--store=erase"}};
+               {RQF_STORE_ERASE, "--store=erase"},
+               {RQF_VFT, "--vft"}};
+  static const char *const modes[] = {0, "--mode=local", "--mode=unmapped", "--mode=local,unmapped"};
+  const char *mode = modes[(f & RQF_LOCAL ? 1 : 0) + (f & RQF_UNMAPPED ? 2 : 0)];
+  if (mode)
+    words_add(w, strdup(mode));
   for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
     if (f & names[i].flag)
       words_add(w, strdup(names[i].text));

@@ -37,7 +37,10 @@ enum request_flag {
   RQF_REVERSE = 128, /* the slave is wanted: fslave instead of fmaster */
   RQF_NET_LOCAL = 256,
   RQF_STORE = 512,
-  RQF_STORE_ERASE = 1024
+  RQF_STORE_ERASE = 1024,
+  RQF_VFT = 2048,
+  RQF_LOCAL = 4096, /* --mode */
+  RQF_UNMAPPED = 8192
 };
 
 enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG, V_KEY };

@@ -402,7 +402,8 @@ void file_ends(struct hub *h, struct file *f)
   h->closing = f;
 }
 
-/* Written past the agent: its own last words, when it cannot go on. They go where the program's would have gone. */
+/* Written past the agent: its own last words, when it cannot go on, or a program's with its mode unmapped. They go where the
+   program's would have gone, and count as they do: the window's end is told by what the slave has written in all. */
 static void last_words(struct hub *h, const struct file *f)
 {
   uint8_t head[12];
@@ -414,6 +415,7 @@ static void last_words(struct hub *h, const struct file *f)
   put_u64(&w, f->handle);
   put_u32(&w, (uint32_t)n);
   struct iovec parts[] = {{head, sizeof head}, {text, (size_t)n}};
+  __atomic_fetch_add(&h->s->handles[HANDLE_INDEX(f->handle)].sent, (uint64_t)n, __ATOMIC_ACQ_REL);
   hub_send(h, (struct frame){.type = F_POST, .op = OP_write}, parts, 2);
 }
 

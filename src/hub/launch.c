@@ -94,6 +94,7 @@ static int write_carry(struct hub *h, const struct launch *l, struct start *s)
   k->prog_fd = k->interp_fd = -1;
   k->ctx = 1;
   k->cwd_handle = here || l->cwd ? H_NONE : H_CWD;
+  k->mode = (uint32_t)l->mode;
   k->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1; /* before it is set for the agent's sake */
   k->umask = ses->flags & SF_NEAR ? mask : ses->facts.umask;
   snprintf(k->cwd, sizeof k->cwd, "%s", l->cwd ? l->cwd : ses->facts.cwd);

@@ -11,6 +11,7 @@ struct launch {
   char **argv;         /* the program's own */
   char **env;          /* NAME=VALUE that are added last, a 0 at the end */
   bool clean_env;      /* take no names of the slave's environment but who and where the user is */
+  int mode;            /* enum fsyscall_mode */
   bool programs_here;  /* PATH is the slave's */
   const char *cwd;     /* local directory to start in, or 0: the slave's */
   const char *tmpdir;

@@ -56,6 +56,7 @@ enum session_flag {
   SF_REVERSE = 64, /* the program's standard descriptors and its terminal are the master's */
   SF_NAMES = 32, /* what the slave told of its directories may be used */
   SF_NET_LOCAL = 128, /* network sockets are the master's */
+  SF_VFT = 256,       /* each program's table of descriptors goes to the hub when it ends */
   SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
 };
 
@@ -263,6 +264,7 @@ struct ids {
   uint32_t ngroups, groups[CONTEXT_GROUPS];
 };
 enum carry_kind { CARRY_FIRST, CARRY_EXEC };
+#define RAW_MAX 256 /* raw descriptors of the slave in one process context */
 #define CARRY_UNLOCK_MAX 64
 struct carry {
   uint32_t magic, kind;
@@ -280,6 +282,9 @@ struct carry {
   struct ids ids;
   uint32_t nfilters;     /* the program's own system call filters, that many messages more */
   uint32_t no_new_privs; /* set by the program, or before it was started */
+  uint32_t mode;         /* enum fsyscall_mode */
+  uint32_t raw_ready;    /* see agent/raw.c */
+  uint64_t raw[RAW_MAX / 64];
   uint64_t rlim_cur, rlim_max; /* RLIMIT_NOFILE as the program sees it */
   struct limit space[SPACES];  /* of memory, after an exec; at the first start the kernel's */
   uint64_t sigmask;      /* the program's mask */
