@@ -11,10 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
+
+#define WIRE_DONT_FOLLOW 0x2000000 /* IN_DONT_FOLLOW */
 
 enum how {
   HOW_PARENT = 1, /* the last path's last component is not looked up but made, renamed or removed */
@@ -211,7 +212,7 @@ static bool follows(const struct call *c, unsigned which)
 {
   int traits = c->row->traits;
   if (c->row->wire == OP_inotify_add_watch)
-    return !(c->a[2] & IN_DONT_FOLLOW);
+    return !(c->a[2] & WIRE_DONT_FOLLOW);
   if (which && traits & (NOFOLLOW2 | NOFOLLOW))
     return false;
   if (TRAIT_NOFOLLOW_REG(traits) >= 0)

@@ -7,24 +7,15 @@
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
-#include <linux/netlink.h>
 
 #include "slave/sock.h"
 
 #define LOOK_MS 50 /* a cancelled call's signal may come just before it waits */
 
-/* Its messages are as this kernel makes them: another byte order than the master's is of no use to it. */
-static bool tells_of_network(int protocol)
-{
-  if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
-    return false;
-  return protocol == NETLINK_ROUTE || protocol == NETLINK_SOCK_DIAG;
-}
-
 static int socket_new(const struct call *c)
 {
   int domain = (int)c->a[0], type = (int)c->a[1];
-  if (domain != AF_INET && domain != AF_INET6 && (domain != AF_NETLINK || !tells_of_network((int)c->a[2])))
+  if (domain != AF_INET && domain != AF_INET6 && !socket_of_system(domain, (int)c->a[2]))
     return -EAFNOSUPPORT;
   int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, (int)c->a[2]);
   if (fd < 0)

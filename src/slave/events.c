@@ -2,7 +2,7 @@
  * What happens on this machine without having been asked for: the terminal changes its size, a signal is to be
  * forwarded, an armed poll comes true, a watched file changes. One thread waits for all of it.
  *
- * Owns the epoll descriptor and the thread. Must never: execute a call, or block anywhere but in epoll_wait and in
+ * Owns its poller and the thread. Must never: execute a call, or block anywhere but in poller_wait and in
  * sending.
  */
 #include <errno.h>
@@ -10,21 +10,18 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
 
 #define NUDGE_MS 3 /* between two signals to a cancelled worker */
 
-/* What an epoll event is about: a handle's number, or one of these. */
+/* What an event is about: a handle's number, or one of these. */
 enum { ABOUT_SIGNAL = 1, ABOUT_CONTROL, ABOUT_WATCH, ABOUT_WAKE, ABOUT_HANDLE };
 #define ABOUT(what, num) ((uint64_t)(what) << 32 | (num))
 
 static struct {
-  int epoll, signals, control, wake;
+  int poller, signals, control, wake;
   pthread_mutex_t lock; /* arming and forgetting */
 } E = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -52,13 +49,11 @@ static void tell_winsize(void)
 
 static void take_signal(void)
 {
-  struct signalfd_siginfo si;
-  if (read(E.signals, &si, sizeof si) != sizeof si)
-    return;
-  if (si.ssi_signo == SIGWINCH)
+  int sig = signals_take(E.signals);
+  if (sig == SIGWINCH)
     tell_winsize();
-  else if (E.control < 0)
-    forward((int)si.ssi_signo, true);
+  else if (sig && E.control < 0)
+    forward(sig, true);
 }
 
 static void take_byte(uint8_t byte)
@@ -79,7 +74,7 @@ static void take_control(void)
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return;
   if (n <= 0)
-    epoll_ctl(E.epoll, EPOLL_CTL_DEL, E.control, 0);
+    poller_forget(E.poller, E.control);
   for (ssize_t i = 0; i < n; i++)
     take_byte(byte[i]);
 }
@@ -96,10 +91,9 @@ static void take_ready(uint32_t num, uint32_t events)
   handle_put(h);
 }
 
-static void take_event(const struct epoll_event *e)
+static void take_event(const struct ready *e)
 {
-  uint64_t count;
-  switch (e->data.u64 >> 32) {
+  switch (e->about >> 32) {
   case ABOUT_SIGNAL:
     take_signal();
     break;
@@ -110,21 +104,21 @@ static void take_event(const struct epoll_event *e)
     out_invalid();
     break;
   case ABOUT_WAKE:
-    if (read(E.wake, &count, sizeof count) < 0 && errno != EAGAIN)
-      epoll_ctl(E.epoll, EPOLL_CTL_DEL, E.wake, 0);
+    if (!wake_clear(E.wake))
+      poller_forget(E.poller, E.wake);
     break;
   default:
-    take_ready((uint32_t)e->data.u64, e->events);
+    take_ready((uint32_t)e->about, e->events);
   }
 }
 
 static void *events(void *arg)
 {
-  struct epoll_event e[16];
+  struct ready e[16];
   bool nudging = false;
   (void)arg;
   for (;;) {
-    int n = epoll_wait(E.epoll, e, 16, nudging ? NUDGE_MS : -1);
+    int n = poller_wait(E.poller, e, 16, nudging ? NUDGE_MS : -1);
     for (int i = 0; i < n; i++)
       take_event(&e[i]);
     nudging = worker_nudge();
@@ -134,8 +128,7 @@ static void *events(void *arg)
 
 static int listen_to(int fd, uint64_t about)
 {
-  struct epoll_event e = {.events = EPOLLIN, .data.u64 = about};
-  return fd < 0 || !epoll_ctl(E.epoll, EPOLL_CTL_ADD, fd, &e) ? 0 : -errno;
+  return fd < 0 ? 0 : poller_want(E.poller, fd, POLLIN, false, false, about);
 }
 
 /* Signals that the terminal sends to everyone on it: whoever started us forwards them, or else we do. */
@@ -151,16 +144,16 @@ static int signals_start(void)
   if (E.control >= 0)
     signal(SIGTSTP, SIG_IGN); /* not before it has been forwarded: stop() */
   pthread_sigmask(SIG_BLOCK, &set, 0);
-  E.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  return E.signals < 0 ? -errno : 0;
+  E.signals = signals_open(&set);
+  return E.signals < 0 ? E.signals : 0;
 }
 
 int events_start(int control_fd)
 {
   E.control = control_fd;
-  E.epoll = epoll_create1(EPOLL_CLOEXEC);
-  E.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  int err = E.epoll < 0 || E.wake < 0 ? -errno : signals_start();
+  E.poller = poller_open();
+  E.wake = wake_open();
+  int err = E.poller < 0 ? E.poller : E.wake < 0 ? E.wake : signals_start();
   if (!err)
     err = listen_to(E.signals, ABOUT(ABOUT_SIGNAL, 0));
   if (!err)
@@ -176,9 +169,7 @@ int events_start(int control_fd)
 
 void events_wake(void)
 {
-  uint64_t one = 1;
-  if (write(E.wake, &one, sizeof one) < 0)
-    return; /* full: it is awake */
+  wake_set(E.wake);
 }
 
 long poll_now(const struct handle *h, uint32_t want)
@@ -191,14 +182,10 @@ long poll_now(const struct handle *h, uint32_t want)
 
 int events_arm(struct handle *h, uint32_t want)
 {
-  struct epoll_event e = {.events = want | EPOLLONESHOT, .data.u64 = ABOUT(ABOUT_HANDLE, h->num)};
   pthread_mutex_lock(&E.lock);
   __atomic_or_fetch(&h->armed, want, __ATOMIC_ACQ_REL);
-  e.events |= __atomic_load_n(&h->armed, __ATOMIC_ACQUIRE);
-  int err = epoll_ctl(E.epoll, EPOLL_CTL_MOD, h->fd, &e);
-  if (err && errno == ENOENT)
-    err = epoll_ctl(E.epoll, EPOLL_CTL_ADD, h->fd, &e);
-  err = err ? -errno : 0;
+  want |= __atomic_load_n(&h->armed, __ATOMIC_ACQUIRE);
+  int err = poller_want(E.poller, h->fd, want, true, true, ABOUT(ABOUT_HANDLE, h->num));
   if (err)
     __atomic_store_n(&h->armed, 0, __ATOMIC_RELEASE);
   pthread_mutex_unlock(&E.lock);
@@ -209,6 +196,6 @@ void events_forget(struct handle *h)
 {
   pthread_mutex_lock(&E.lock);
   __atomic_store_n(&h->armed, 0, __ATOMIC_RELEASE);
-  epoll_ctl(E.epoll, EPOLL_CTL_DEL, h->fd, 0);
+  poller_forget(E.poller, h->fd);
   pthread_mutex_unlock(&E.lock);
 }

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <linux/openat2.h>
 
 #include "slave/slave.h"
 
@@ -86,24 +85,24 @@ static int open_checked(struct call *c, int flags, struct stat *st)
  * The kernel walks, and knows nothing of a root of the context's own: from there it is told not to leave it. What is
  * restricted to its base needs no more; a walk from another base could leave the root, and is not made.
  */
-static int below_root(struct call *c, int *base, struct open_how *how)
+static int below_root(struct call *c, int *base, uint64_t *resolve)
 {
-  how->resolve = c->a[2] >> WIRE_RESOLVE_SHIFT;
-  if (c->context.root < 0 || how->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
+  *resolve = c->a[2] >> WIRE_RESOLVE_SHIFT;
+  if (c->context.root < 0 || *resolve & (LOOKUP_BENEATH | LOOKUP_IN_ROOT))
     return 0;
   if (c->path[0].text[0] != '/' && *base != c->context.root)
     return -EXDEV;
   *base = c->context.root;
-  how->resolve |= RESOLVE_IN_ROOT;
+  *resolve |= LOOKUP_IN_ROOT;
   return 0;
 }
 
 static int probe(struct call *c, int base, const char *path, int flags)
 {
-  struct open_how how = {.flags = (uint64_t)(flags | O_PATH | O_CLOEXEC)};
-  int fd = below_root(c, &base, &how);
+  uint64_t resolve;
+  int fd = below_root(c, &base, &resolve);
   if (!fd)
-    fd = walk_open(base, path, &how);
+    fd = walk_open(base, path, (uint64_t)(flags | O_PATH | O_CLOEXEC), 0, resolve);
   if (fd >= 0 && c->context.root < 0 && walk_elsewhere(fd)) {
     close(fd);
     fd = -EXDEV;
@@ -127,14 +126,14 @@ static int probe_parent(struct call *c, int base)
 
 static int create_restricted(struct call *c, int base, int flags, struct stat *st)
 {
-  struct open_how how = {.flags = (uint64_t)(flags | ALWAYS | O_NONBLOCK), .mode = c->a[3] & 07777};
+  uint64_t resolve;
   const char *path = c->path[0].text;
   int err = path[strlen(path) - 1] == '/' ? -EISDIR : probe_parent(c, base);
   if (!err)
-    err = below_root(c, &base, &how);
+    err = below_root(c, &base, &resolve);
   if (err)
     return err;
-  int fd = walk_open(base, path, &how);
+  int fd = walk_open(base, path, (uint64_t)(flags | ALWAYS | O_NONBLOCK), c->a[3] & 07777, resolve);
   if (fd < 0)
     return fd;
   err = fstat(fd, st) || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK)) ? -errno : 0;

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
@@ -31,12 +30,7 @@ uint32_t kind_of(const struct stat *st, bool path_only)
   case S_IFBLK:
     return K_BLK;
   case S_IFCHR:
-    if (st->st_rdev == makedev(1, 3))
-      return K_NULL;
-    /* terminals: tty0 to ttyS, /dev/tty and console, Unix98 slaves */
-    return major(st->st_rdev) == 4 || major(st->st_rdev) == 5 || (major(st->st_rdev) >= 136 && major(st->st_rdev) < 144)
-               ? K_TTY
-               : K_CHR;
+    return device_kind(st->st_rdev);
   default:
     return K_STREAM;
   }

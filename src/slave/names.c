@@ -8,7 +8,7 @@
  * Files whose attributes are told are watched themselves (watch.c), whatever their name or number of links; those of a
  * directory that is not known are told as its type only.
  *
- * Owns an inotify descriptor and the table of known directories. Must never: tell of a directory that is not watched.
+ * Owns a notify descriptor and the table of known directories. Must never: tell of a directory that is not watched.
  * `lock' is taken inside out.c's; only the main thread adds to the table.
  */
 #include "proto/names.h"
@@ -21,9 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/statvfs.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
@@ -36,8 +34,8 @@
 #define NAMES_MAX 2048 /* ... at the third */
 #define WHOLE_AFTER 2
 #define IDLE_EVENTS_MAX 512 /* changes by others, without a call of ours: not worth telling any longer */
-#define EVENTS (IN_CREATE | IN_DELETE | IN_MOVE | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR)
-#define NAME_EVENTS (IN_CREATE | IN_DELETE | IN_MOVE)
+#define NAME_EVENTS (NOTE_CREATE | NOTE_DELETE | NOTE_MOVED_FROM | NOTE_MOVED_TO)
+#define EVENTS (NAME_EVENTS | NOTE_ATTRIB | NOTE_MOVE_SELF | NOTE_DELETE_SELF | NOTE_DIRECTORY)
 #define STAT_MASK 0xfffu /* basic and birth time */
 #define PENDING_ROOM (64u << 10)
 #define SUBDIRS_MAX 64 /* subdirectories whose attributes come with a listing */
@@ -77,15 +75,15 @@ static struct {
 
 bool names_start(void)
 {
-  N.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  N.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+  N.fd = notify_open();
+  N.mounts = mounts_open();
   T.buf = malloc(FRAME_DATA_MAX);
   memset(N.by_wd, 0xff, sizeof N.by_wd);
   N.oldest = N.newest = NONE;
   N.main = pthread_self();
   for (unsigned i = 0; i < DIRS_MAX; i++)
     N.d[i].chain = (uint16_t)(i + 1 < DIRS_MAX ? i + 1 : NONE);
-  N.able = N.fd >= 0 && N.mounts >= 0 && T.buf && !access("/proc/self/fd", X_OK);
+  N.able = N.fd >= 0 && N.mounts >= 0 && T.buf;
   return N.able;
 }
 
@@ -141,7 +139,7 @@ static void all_gone(void)
 {
   while (N.oldest != NONE) {
     struct dir *d = &N.d[N.oldest];
-    inotify_rm_watch(N.fd, d->wd);
+    notify_remove(N.fd, d->wd);
     drop(d);
   }
   N.npending = N.nbehind = 0;
@@ -168,7 +166,7 @@ static void withdraw(const struct dir *d, unsigned item, const char *name)
 
 static void forget(struct dir *d)
 {
-  inotify_rm_watch(N.fd, d->wd);
+  notify_remove(N.fd, d->wd);
   withdraw(d, NI_FORGET, 0);
   if (d->used)
     drop(d);
@@ -200,36 +198,27 @@ static void name_changed(struct dir *d, const char *name)
   withdraw(d, NI_UNKNOWN, told ? name : ".");
 }
 
-static void take_event(const struct inotify_event *e)
+static void take_event(int wd, uint32_t what, const char *name)
 {
-  if (e->mask & IN_Q_OVERFLOW) {
+  if (what & NOTE_LOST) {
     all_gone();
     return;
   }
-  struct dir *d = by_wd(e->wd);
-  if (!d || own_event(d->dev, d->ino, e->len ? e->name : "", e->mask))
+  struct dir *d = by_wd(wd);
+  if (!d || own_event(d->dev, d->ino, name, what))
     return;
-  if (!e->len || !e->name[0])
+  if (!*name)
     forget(d);
-  else if (e->mask & NAME_EVENTS)
-    name_changed(d, e->name);
-}
-
-static bool mounts_changed(void)
-{
-  struct pollfd p = {.fd = N.mounts, .events = POLLPRI};
-  return poll(&p, 1, 0) == 1 && p.revents & (POLLPRI | POLLERR);
+  else if (what & NAME_EVENTS)
+    name_changed(d, name);
 }
 
 static void take_events(void)
 {
-  _Alignas(struct inotify_event) char buf[16384];
-  ssize_t n;
-  if (mounts_changed())
+  if (mounts_changed(N.mounts))
     all_gone();
-  while ((n = read(N.fd, buf, sizeof buf)) > 0)
-    for (char *p = buf; p < buf + n; p += sizeof(struct inotify_event) + ((struct inotify_event *)p)->len)
-      take_event((struct inotify_event *)p);
+  while (notify_take(N.fd, take_event))
+    ;
 }
 
 void names_look(void)
@@ -336,11 +325,7 @@ static void tell_absent(const char *name)
 /* Of a file of somebody else's, for which it matters: those of one's own are plain to their owner. */
 static bool is_plain(int fd, const struct wire_attr *a)
 {
-  char path[40];
-  if (!S_ISREG(a->mode) || a->uid == geteuid())
-    return false;
-  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  return getxattr(path, "system.posix_acl_access", 0, 0) < 0 && (errno == ENODATA || errno == EOPNOTSUPP);
+  return S_ISREG(a->mode) && a->uid != geteuid() && without_acl(fd);
 }
 
 static bool is_noexec(int fd, const struct wire_attr *a)
@@ -516,16 +501,14 @@ static struct dir *table_add(int wd, const struct stat *st)
 static struct dir *know(int dirfd, bool *fresh)
 {
   struct stat st;
-  char path[40];
   if (!watchable(dirfd) || fstatat(dirfd, "", &st, AT_EMPTY_PATH))
     return 0;
-  snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
   pthread_mutex_lock(&N.lock);
   N.telling = true;
-  int wd = inotify_add_watch(N.fd, path, EVENTS);
-  if (wd < 0 && errno == ENOSPC && N.oldest != NONE) {
+  int wd = notify_add(N.fd, dirfd, EVENTS);
+  if (wd == -ENOSPC && N.oldest != NONE) {
     forget(&N.d[N.oldest]);
-    wd = inotify_add_watch(N.fd, path, EVENTS);
+    wd = notify_add(N.fd, dirfd, EVENTS);
   }
   struct dir *d = wd < 0 ? 0 : by_wd(wd);
   *fresh = !d && wd >= 0;

@@ -96,9 +96,9 @@ bool out_lost(void)
 
 static bool lose(void)
 {
-  uint64_t one = 1;
   __atomic_store_n(&O.lost, true, __ATOMIC_RELEASE);
-  return write(O.wake, &one, sizeof one) < 0 && false;
+  wake_set(O.wake);
+  return false;
 }
 
 static void skip_sent(struct iovec *v, size_t n)
@@ -134,17 +134,18 @@ static bool send_lifted(uint32_t n)
 {
   static uint8_t copy[65536];
   while (n) {
-    ssize_t r = splice(lift_pipe(), 0, O.fd, 0, n, 0);
-    if (r < 0 && errno == EINVAL) {
+    ssize_t r = lift_send(O.fd, n);
+    if (r == -EINVAL) {
       r = read(lift_pipe(), copy, n < sizeof copy ? n : sizeof copy);
       if (r > 0 && !send_all((struct iovec[2]){{copy, (size_t)r}, {0}}, false))
         return false;
+      r = r < 0 ? -errno : r;
     }
     if (r > 0)
       n -= (uint32_t)r;
-    else if (r < 0 && errno == EAGAIN)
+    else if (r == -EAGAIN)
       poll(&(struct pollfd){.fd = O.fd, .events = POLLOUT}, 1, -1);
-    else if (!r || errno != EINTR)
+    else if (r != -EINTR)
       return lose();
   }
   return true;

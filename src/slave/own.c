@@ -14,12 +14,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
 
-#define SELF_EVENTS (IN_ATTRIB | IN_MOVE_SELF)
+#define SELF_EVENTS (NOTE_ATTRIB | NOTE_MOVE_SELF)
 
 struct expected {
   uint64_t dev, ino; /* of the watched directory */
@@ -42,13 +41,13 @@ static uint32_t entry_events(unsigned op, unsigned which)
   case OP_mkdirat:
   case OP_mknodat:
   case OP_symlinkat:
-    return IN_CREATE;
+    return NOTE_CREATE;
   case OP_linkat:
-    return which ? IN_CREATE : 0;
+    return which ? NOTE_CREATE : 0;
   case OP_unlinkat:
-    return IN_DELETE;
+    return NOTE_DELETE;
   case OP_renameat2:
-    return which ? IN_MOVED_TO : IN_MOVED_FROM;
+    return which ? NOTE_MOVED_TO : NOTE_MOVED_FROM;
   default:
     return 0;
   }

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -360,9 +359,9 @@ static void raise_limits(void)
 
 static int start(void)
 {
-  V.wake = eventfd(0, EFD_CLOEXEC);
+  V.wake = wake_open();
   if (V.wake < 0)
-    return -errno;
+    return V.wake;
   raise_limits();
   out_start(V.o->out, V.o->link ? V.o->link : V.o->out, V.wake);
   walk_start();

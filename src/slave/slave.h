@@ -132,9 +132,6 @@ void watch_stale(uint64_t dev, uint64_t ino); /* counts as changed, although no 
 /* Collects up to `max' pairs (device, inode) that may have changed. */
 unsigned watch_drain(uint64_t *pairs, unsigned max);
 
-/* Changes of files there are seen by watches. */
-bool watchable(int fd);
-
 /* ---- names.c: what the master knows of directories ---- */
 bool names_start(void);
 void names_wanted(void); /* the master wants to be told */
@@ -142,7 +139,7 @@ int names_fd(void);
 /* A call has been made at that spot: main thread only. resend: the master does not know the name, or not any longer. */
 struct spot;
 void names_touch(const struct spot *s, bool resend);
-void names_refresh(const struct spot *s); /* a name there has been made, removed or replaced */
+void names_refresh(const struct spot *s);      /* a name there has been made, removed or replaced */
 void names_touch_dir(int dirfd, bool list);    /* a directory has been looked at, or opened */
 void names_link(int dirfd, const char *name);  /* a symbolic link is followed; any thread */
 void names_missed(int base, const char *path); /* its walk ended at a name that does not exist */
@@ -168,8 +165,8 @@ int open_unnoticed(int dirfd, const char *name, int flags);
    `ahead': what the master says when that is used, see names.h. Main thread only. */
 bool names_ahead_dir(int dirfd, uint32_t ahead);
 uint32_t names_ahead_file(int dirfd, const char *name, uint32_t ahead);
-/* A larger one is told in pieces: it is opened (-1: it is not one, or above `most'), and each call tells the next. 0: no
-   more follow. */
+/* A larger one is told in pieces: it is opened (-1: it is not one, or above `most'), and each call tells the next. 0:
+   no more follow. */
 int names_ahead_large(int dirfd, const char *name, uint64_t most, uint64_t *size);
 uint32_t names_ahead_piece(int fd, uint64_t size, uint64_t offset, uint32_t ahead);
 
@@ -178,8 +175,8 @@ bool guess_wants(void); /* there is something to tell, when nothing else is to b
 void guess_step(void);
 bool guess_used(uint64_t number); /* W_AHEAD */
 void guess_dir_opened(int dirfd);
-void guess_dir_touched(int dirfd);                   /* a call was made in a directory that was not known */
-void guess_file_opened(int dirfd, const char *name); /* for reading */
+void guess_dir_touched(int dirfd);                    /* a call was made in a directory that was not known */
+void guess_file_opened(int dirfd, const char *name);  /* for reading */
 void guess_large_opened(int dirfd, const char *name); /* the same of one whose contents did not come with that */
 
 /* ---- walk.c ---- */
@@ -201,8 +198,7 @@ void walk_rule(const char *text, uint32_t n); /* "WHERE PREFIX" */
 #define WALK_LEFT 1
 int walk(int root, int base, const char *path, unsigned flags, struct spot *s, char *left);
 /* The kernel's own walk, with restrictions (openat2's resolve): a descriptor or -errno. */
-struct open_how;
-int walk_open(int base, const char *path, const struct open_how *how);
+int walk_open(int base, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 /* Whether the master's rules keep the path of that descriptor away from here. */
 bool walk_elsewhere(int fd);
 void spot_done(struct spot *s);

@@ -4,8 +4,8 @@
  * Bytes are pushed to the master as far as its credit goes, so that no read has to ask; connections are accepted ahead
  * in the same way. What programs send is written by stream.c. Every socket is O_NONBLOCK here.
  *
- * Owns what is known of a socket beside its handle, the thread and its epoll. The lock guards those; it is not held
- * while something is sent. Must never: block anywhere but in epoll_wait and in sending, or send more than the credit.
+ * Owns what is known of a socket beside its handle, the thread and its poller. The lock guards those; it is not held
+ * while something is sent. Must never: block anywhere but in poller_wait and in sending, or send more than the credit.
  */
 #include "slave/sock.h"
 
@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,7 +37,7 @@ struct sock { /* belongs to its handle; the lock guards it */
 
 static struct {
   pthread_mutex_t lock;
-  int epoll; /* 0: no thread yet */
+  int poller; /* 0: no thread yet */
   uint64_t token;
 } N = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -92,21 +91,21 @@ socklen_t addr_from_wire(struct sockaddr_storage *to, const uint8_t *p, uint32_t
 static uint32_t wants(const struct sock *s)
 {
   if (s->connecting)
-    return EPOLLOUT;
+    return POLLOUT;
   if (s->ended || s->sent >= s->limit)
     return 0;
-  return EPOLLIN;
+  return POLLIN;
 }
 
 static void watch(struct handle *h)
 {
   struct sock *s = h->sock;
-  struct epoll_event e = {.events = wants(s), .data.u64 = h->num};
-  if (e.events)
-    epoll_ctl(N.epoll, s->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, h->fd, &e);
+  uint32_t events = wants(s);
+  if (events)
+    poller_want(N.poller, h->fd, events, false, s->watched, h->num);
   else if (s->watched)
-    epoll_ctl(N.epoll, EPOLL_CTL_DEL, h->fd, &e);
-  s->watched = e.events;
+    poller_forget(N.poller, h->fd);
+  s->watched = events;
 }
 
 static void watch_again(struct handle *h)
@@ -303,11 +302,11 @@ static void handle_event(uint32_t num)
 
 static void *run(void *arg)
 {
-  struct epoll_event e[EVENTS];
+  struct ready e[EVENTS];
   for (;;) {
-    int n = epoll_wait(N.epoll, e, EVENTS, -1);
+    int n = poller_wait(N.poller, e, EVENTS, -1);
     for (int i = 0; i < n; i++)
-      handle_event((uint32_t)e[i].data.u64);
+      handle_event((uint32_t)e[i].about);
   }
   return arg;
 }
@@ -315,14 +314,14 @@ static void *run(void *arg)
 /* Main thread. 0 or -errno */
 static int start(void)
 {
-  if (N.epoll)
+  if (N.poller)
     return 0;
-  N.epoll = epoll_create1(EPOLL_CLOEXEC);
-  int err = N.epoll < 0 ? -errno : thread_start(run, 0);
-  if (err && N.epoll > 0)
-    close(N.epoll);
+  N.poller = poller_open();
+  int err = N.poller < 0 ? N.poller : thread_start(run, 0);
+  if (err && N.poller > 0)
+    close(N.poller);
   if (err)
-    N.epoll = 0;
+    N.poller = 0;
   return err;
 }
 

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -233,9 +232,9 @@ int terminal_start(void)
 {
   if (!T.on)
     return 0;
-  T.stop = eventfd(0, EFD_CLOEXEC);
+  T.stop = wake_open();
   if (T.stop < 0)
-    return -errno;
+    return T.stop;
   open_input();
   T.escape = T.terminal ? T.escape : -1;
   int err = thread_start(sender, 0);
@@ -244,11 +243,10 @@ int terminal_start(void)
 
 void terminal_stop(void)
 {
-  uint64_t one = 1;
   if (!T.on)
     return;
   pthread_mutex_lock(&T.reading);
-  if (write(T.stop, &one, sizeof one) < 0)
+  if (!wake_set(T.stop))
     say("the terminal cannot be left: %s", strerror(errno));
   pthread_mutex_unlock(&T.reading);
   pthread_mutex_lock(&T.lock);

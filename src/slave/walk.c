@@ -10,22 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
-#include <linux/magic.h>
-#include <linux/openat2.h>
 
 #include "slave/slave.h"
 
 #define LINKS_MAX 40
-#define PROC_ROOT 1 /* the inode of /proc itself */
 #define REST_MAX (2 * WIRE_PATH_MAX)
 #define DIR_FLAGS (O_PATH | O_DIRECTORY | O_CLOEXEC)
 
 static struct {
   int root;
-  bool openat2;         /* the kernel has it */
+  bool leaps;           /* the kernel walks without following links */
   bool protected_links; /* fs.protected_symlinks */
   unsigned nrules;
   struct rule rules[SESSION_RULES];
@@ -62,7 +57,7 @@ void walk_start(void)
   if (fd >= 0)
     close(fd);
   W.root = open("/", DIR_FLAGS);
-  W.openat2 = true;
+  W.leaps = true;
   W.nrules = 0;
 }
 
@@ -185,27 +180,10 @@ static bool link_allowed(int dir, const char *name)
   return l.st_uid == geteuid() || l.st_uid == d.st_uid;
 }
 
-/* Links of /proc that are more than their text. A kernel that cannot tell (before Linux 5.6): all but those beside the
-   processes' directories, which lead to one of them (self, net, mounts). */
-static bool magic(int dir, const char *name)
-{
-  struct stat st;
-  struct statfs s;
-  if (fstatfs(dir, &s) || s.f_type != PROC_SUPER_MAGIC)
-    return false;
-  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
-  long fd = syscall(SYS_openat2, dir, name, &how, sizeof how);
-  if (fd >= 0)
-    close((int)fd);
-  if (fd < 0 && errno == ENOSYS)
-    return fstatat(dir, "", &st, AT_EMPTY_PATH) || st.st_ino != PROC_ROOT;
-  return fd < 0 && errno == ELOOP;
-}
-
 /* Puts the link's text before what is left of the path. */
 static int expand(struct walker *w, const struct part *p, const char *target, size_t n)
 {
-  if (++w->links > LINKS_MAX || magic(w->cur, p->name))
+  if (++w->links > LINKS_MAX || lookup_magic(w->cur, p->name))
     return -ELOOP;
   if (!link_allowed(w->cur, p->name))
     return -EACCES;
@@ -354,23 +332,21 @@ static int walk_parts(struct walker *w)
 static bool leap(struct walker *w, int *err)
 {
   char *slash = strrchr(w->at, '/');
-  if (!W.openat2 || !slash || strstr(w->at, ".."))
+  if (!W.leaps || !slash || strstr(w->at, ".."))
     return false;
   while (slash > w->at && slash[-1] == '/')
     slash--;
   if (slash == w->at || !slash[strspn(slash, "/")])
     return false;
   *slash = 0;
-  struct open_how how = {.flags = DIR_FLAGS, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
-  long fd = syscall(SYS_openat2, w->cur, w->at, &how, sizeof how);
+  int fd = lookup_open(w->cur, w->at, DIR_FLAGS, 0, LOOKUP_NO_LINKS | LOOKUP_NO_MAGIC);
   *slash = '/';
   if (fd < 0) {
-    if (errno == ENOSYS || errno == EPERM)
-      W.openat2 = errno == EPERM;
-    *err = errno == ELOOP || errno == ENOSYS || errno == EPERM || errno == EAGAIN ? 0 : -errno;
+    W.leaps = fd != -ENOSYS;
+    *err = fd == -ELOOP || fd == -ENOSYS || fd == -EPERM || fd == -EAGAIN ? 0 : fd;
     return *err != 0;
   }
-  enter(w, (int)fd, true);
+  enter(w, fd, true);
   w->at = slash;
   return false;
 }
@@ -397,10 +373,9 @@ int walk(int root, int base, const char *path, unsigned flags, struct spot *s, c
   return walk_parts(&w);
 }
 
-int walk_open(int base, const char *path, const struct open_how *how)
+int walk_open(int base, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
-  long fd = syscall(SYS_openat2, base < 0 ? W.root : base, path, how, sizeof *how);
-  return fd < 0 ? -errno : (int)fd;
+  return lookup_open(base < 0 ? W.root : base, path, flags, mode, resolve);
 }
 
 bool walk_elsewhere(int fd)

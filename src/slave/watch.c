@@ -1,10 +1,10 @@
 /*
  * Watches on the files whose attributes or contents the master was allowed to keep.
  *
- * A watch speaks once and is gone (IN_ONESHOT): after the first change the master knows that what it keeps is stale,
+ * A watch speaks once and is gone (NOTE_ONCE): after the first change the master knows that what it keeps is stale,
  * and asks again if it still cares, which sets the next watch. So a file that is written all day costs one message.
  *
- * Owns the inotify descriptor and the table of live watches. Must never: promise anything about a file system whose
+ * Owns its notify descriptor and the table of live watches. Must never: promise anything about a file system whose
  * changes the kernel does not see, or forget a promise without telling (what is given up is drained as changed).
  * `lock' is taken inside out.c's.
  */
@@ -13,22 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <sys/vfs.h>
 #include <unistd.h>
-#include <linux/magic.h>
 
 #include "slave/slave.h"
 
 #define WATCHES_MAX 32768
 #define BUCKETS 8192 /* a power of two */
 #define NONE 0xffffu
-#define FILE_EVENTS (IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVE_SELF | IN_DELETE_SELF)
-#define DIR_EVENTS (IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVE | IN_MOVE_SELF | IN_DELETE_SELF)
-
-#ifndef F2FS_SUPER_MAGIC
-#define F2FS_SUPER_MAGIC 0xF2F52010
-#endif
+#define FILE_EVENTS (NOTE_MODIFY | NOTE_ATTRIB | NOTE_CLOSE_WRITE | NOTE_MOVE_SELF | NOTE_DELETE_SELF)
+#define DIR_EVENTS                                                                                                     \
+  (NOTE_ATTRIB | NOTE_CREATE | NOTE_DELETE | NOTE_MOVED_FROM | NOTE_MOVED_TO | NOTE_MOVE_SELF | NOTE_DELETE_SELF)
 
 struct watch {
   uint64_t stamp; /* 0: free */
@@ -51,32 +45,19 @@ static struct {
 
 bool watch_start(void)
 {
-  I.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  I.fd = notify_open();
   memset(I.bucket, 0xff, sizeof I.bucket);
   I.oldest = I.newest = NONE;
   I.free = 0;
   for (unsigned i = 0; i < WATCHES_MAX; i++)
     I.w[i].chain = (uint16_t)(i + 1 < WATCHES_MAX ? i + 1 : NONE);
-  I.on = I.fd >= 0 && !access("/proc/self/fd", X_OK);
+  I.on = I.fd >= 0;
   return I.on;
 }
 
 int watch_fd(void)
 {
   return I.on ? I.fd : -1;
-}
-
-bool watchable(int fd)
-{
-  static const unsigned long good[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,       BTRFS_SUPER_MAGIC,
-                                       TMPFS_MAGIC,      OVERLAYFS_SUPER_MAGIC, F2FS_SUPER_MAGIC};
-  struct statfs s;
-  if (fstatfs(fd, &s))
-    return false;
-  for (unsigned i = 0; i < sizeof good / sizeof *good; i++)
-    if ((unsigned long)s.f_type == good[i])
-      return true;
-  return false;
 }
 
 static uint16_t *bucket_of(int wd)
@@ -127,7 +108,7 @@ static void retire(struct watch *w)
 static void give_up_oldest(void)
 {
   struct watch *w = &I.w[I.oldest];
-  inotify_rm_watch(I.fd, w->wd);
+  notify_remove(I.fd, w->wd);
   retire(w);
 }
 
@@ -151,18 +132,16 @@ static uint64_t enter(int wd)
 
 uint64_t watch_add(int fd, bool directory)
 {
-  char path[40];
   uint64_t stamp = 0;
   if (!I.on || !watchable(fd))
     return 0;
-  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   pthread_mutex_lock(&I.lock);
   /* The list of what has to be told is bounded too: no new promises until it has been sent. */
   if (I.nstale < WATCHES_MAX / 2) {
-    int wd = inotify_add_watch(I.fd, path, IN_ONESHOT | (directory ? DIR_EVENTS : FILE_EVENTS));
-    if (wd < 0 && errno == ENOSPC && I.oldest != NONE) {
+    int wd = notify_add(I.fd, fd, NOTE_ONCE | (directory ? DIR_EVENTS : FILE_EVENTS));
+    if (wd == -ENOSPC && I.oldest != NONE) {
       give_up_oldest();
-      wd = inotify_add_watch(I.fd, path, IN_ONESHOT | (directory ? DIR_EVENTS : FILE_EVENTS));
+      wd = notify_add(I.fd, fd, NOTE_ONCE | (directory ? DIR_EVENTS : FILE_EVENTS));
     }
     stamp = wd < 0 ? 0 : enter(wd);
   }
@@ -197,26 +176,24 @@ bool watch_holds(uint64_t stamp)
   return holds;
 }
 
-static void take_event(const struct inotify_event *e)
+static void take_event(int wd, uint32_t what, const char *name)
 {
-  if (e->mask & IN_Q_OVERFLOW) {
+  (void)name;
+  if (what & NOTE_LOST) {
     while (I.oldest != NONE)
       give_up_oldest();
     return;
   }
-  struct watch *w = find(e->wd);
+  struct watch *w = find(wd);
   if (w)
     retire(w);
 }
 
 static void take_events(void)
 {
-  _Alignas(struct inotify_event) char buf[8192];
-  ssize_t n;
   /* Every watch in the table adds at most one pair to the list, which has room for that. */
-  while (I.nstale < WATCHES_MAX / 2 && (n = read(I.fd, buf, sizeof buf)) > 0)
-    for (char *p = buf; p < buf + n; p += sizeof(struct inotify_event) + ((struct inotify_event *)p)->len)
-      take_event((struct inotify_event *)p);
+  while (I.nstale < WATCHES_MAX / 2 && notify_take(I.fd, take_event))
+    ;
 }
 
 /* Of what no event tells. Few enough to be looked for one by one. */
@@ -228,7 +205,7 @@ void watch_stale(uint64_t dev, uint64_t ino)
   for (uint16_t i = I.newest, older; i != NONE; i = older) {
     older = I.w[i].older;
     if (I.w[i].dev == dev && I.w[i].ino == ino) {
-      inotify_rm_watch(I.fd, I.w[i].wd);
+      notify_remove(I.fd, I.w[i].wd);
       retire(&I.w[i]);
     }
   }

@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +64,7 @@ static void *work(void *arg)
   sigemptyset(&set);
   sigaddset(&set, SIG_CANCEL);
   pthread_sigmask(SIG_UNBLOCK, &set, 0);
-  unshare(CLONE_FS); /* the umask is this call's own */
+  context_own_umask(); /* this call's */
   mine = w;
   call_run(&w->f, w->body, w->n, true);
   leave_list(w);

@@ -1,5 +1,5 @@
 /*
- * Files and directories, beyond POSIX: listing, reading and writing without waiting, who writes.
+ * Files and directories, beyond POSIX: listing, reading and writing without waiting, what devices are, who writes.
  *
  * Owns nothing. Must never wait.
  */
@@ -7,10 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include <linux/fs.h>
 
@@ -71,6 +74,24 @@ long write_nowait(int fd, const void *from, uint32_t n)
   struct iovec v = {(void *)from, n};
   long r = syscall(SYS_pwritev2, fd, &v, 1, -1L, -1L, RWF_NOWAIT);
   return r < 0 ? -errno : r;
+}
+
+/* ---- what they are ---- */
+
+/* Terminals: tty0 to ttyS, /dev/tty and console, Unix98 slaves. */
+uint32_t device_kind(dev_t device)
+{
+  unsigned n = major(device);
+  if (device == makedev(1, 3))
+    return K_NULL;
+  return n == 4 || n == 5 || (n >= 136 && n < 144) ? K_TTY : K_CHR;
+}
+
+bool without_acl(int fd)
+{
+  char path[40];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  return getxattr(path, "system.posix_acl_access", 0, 0) < 0 && (errno == ENODATA || errno == EOPNOTSUPP);
 }
 
 /* Since Linux 6.14; EINVAL before. */

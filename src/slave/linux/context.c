@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -97,6 +98,11 @@ static void drop(struct context **at)
     close(x->root);
   free(x);
   C.count--;
+}
+
+void context_own_umask(void)
+{
+  unshare(CLONE_FS);
 }
 
 /* ---- being told ---- */

@@ -54,3 +54,9 @@ uint32_t lift(int fd, uint64_t offset, uint32_t n)
   }
   return done;
 }
+
+long lift_send(int stream, uint32_t n)
+{
+  ssize_t r = splice(L.r, 0, stream, 0, n, 0);
+  return r < 0 ? -errno : r;
+}

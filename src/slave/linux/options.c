@@ -1,5 +1,6 @@
 /*
- * Options of sockets: which may be read and set, and how their values are laid out.
+ * Sockets: which options may be read and set, and how their values are laid out; the domains that are this system's
+ * own.
  *
  * Owns that list. Must never: pass one on that is not in it, since its value might hold addresses of this process.
  */
@@ -126,6 +127,14 @@ static const struct option *option_of(const struct call *c)
     if (options[i].level == c->a[1] && options[i].option == c->a[2])
       return &options[i];
   return 0;
+}
+
+/* netlink's messages are as this kernel makes them: another byte order than the master's is of no use to it. */
+bool socket_of_system(int domain, int protocol)
+{
+  if (domain != AF_NETLINK || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
+    return false;
+  return protocol == NETLINK_ROUTE || protocol == NETLINK_SOCK_DIAG;
 }
 
 int64_t do_getopt(struct call *c)
