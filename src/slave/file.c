@@ -218,8 +218,10 @@ static void put_contents(struct call *c, int fd, const struct wire_attr *a)
   }
   if (reads_watched || !S_ISREG(a->mode) || !(c->f.flags & FF_CONTENTS) || !c->promise.stamp || a->size > CONTENTS_MAX)
     return;
-  if (have_it(a))
-    return; /* FF_CACHEABLE and the attributes say which state it is */
+  if (have_it(a)) { /* FF_CACHEABLE and the attributes say which state it is */
+    c->promise.contents = true;
+    return;
+  }
   if (pread(fd, length + 4, a->size + 1, 0) != (ssize_t)a->size)
     return;
   c->out.at = length;
