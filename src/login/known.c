@@ -83,6 +83,14 @@ enum known known_look(const char *name, const uint8_t key[HOSTKEY_LEN], struct k
   return failed ? KNOWN_UNREADABLE : result;
 }
 
+/* A last line that somebody's editor left open would swallow ours. */
+static bool ends_open(int fd)
+{
+  char last;
+  off_t n = lseek(fd, 0, SEEK_END);
+  return n > 0 && pread(fd, &last, 1, n - 1) == 1 && last != '\n';
+}
+
 /* One write, so that two who do this at once do not mix. */
 void known_add(const char *name, const uint8_t key[HOSTKEY_LEN], const char *comment)
 {
@@ -91,11 +99,14 @@ void known_add(const char *name, const uint8_t key[HOSTKEY_LEN], const char *com
   if (!path)
     return;
   hostkey_text(key, text);
-  int n = snprintf(line, sizeof line, "%s %s %s\n", name, text, comment);
+  int n = snprintf(line, sizeof line, "\n%s %s %s\n", name, text, comment);
   int err = n < (int)sizeof line ? keep_directories(path) : -ENAMETOOLONG;
-  int fd = err ? -1 : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  int fd = err ? -1 : open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (!err)
-    err = fd < 0 ? -errno : write_full(fd, line, (size_t)n);
+    err = fd < 0 ? -errno : 0;
+  bool open_line = !err && ends_open(fd);
+  if (!err)
+    err = write_full(fd, open_line ? line : line + 1, (size_t)n - !open_line);
   if (fd >= 0)
     close(fd);
   if (err)
