@@ -223,6 +223,10 @@ long net_connect(struct call *c, struct nsock *n)
   if (place(n) == SOCK_CONNECTING)
     return -EALREADY;
   r = error_taken(n);
+  if (place(n) == SOCK_REFUSED) {
+    set_place(n, SOCK_NEW);
+    return r ? r : -ECONNABORTED;
+  }
   return r ? r : connect_to(c, n, &a, !nonblocking(n->fd));
 }
 
@@ -485,7 +489,7 @@ long net_receive(struct call *c, struct nsock *n, struct msg_k *m, struct addr *
     return -EINVAL;
   if (datagrams(n))
     return receive_datagram(c, n, m, from, flags);
-  if (place(n) == SOCK_NEW || place(n) == SOCK_LISTENING) {
+  if (place(n) == SOCK_NEW || place(n) == SOCK_LISTENING || place(n) == SOCK_REFUSED) {
     long r = error_taken(n);
     return r ? r : -ENOTCONN;
   }

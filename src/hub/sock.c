@@ -396,7 +396,7 @@ static void settled(struct hub *h, struct file *f, int err)
   if (st && err)
     st->error = err;
   if (st)
-    __atomic_store_n(&st->place, err ? SOCK_NEW : SOCK_JOINED, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&st->place, err ? SOCK_REFUSED : SOCK_JOINED, __ATOMIC_SEQ_CST);
   s->connecting = false;
   s->fresh = err;
   drop_filler(f);
@@ -663,8 +663,10 @@ void sock_connected(struct hub *h, uint32_t handle, int64_t result)
     return;
   bool told = f->sk->connecting && result < 0;
   settled(h, f, result < 0 ? (int)-result : 0);
-  if (told && shown(h, f)) /* by the call itself */
-    shown(h, f)->error = 0;
+  if (!told || !shown(h, f)) /* by the call itself */
+    return;
+  shown(h, f)->error = 0;
+  __atomic_store_n(&shown(h, f)->place, SOCK_NEW, __ATOMIC_SEQ_CST);
 }
 
 /* True: it will be passed on when what was written before has been. */

@@ -105,7 +105,7 @@ struct facts {
 };
 
 /* A socket of the slave as programs see it. */
-enum sock_place { SOCK_NEW, SOCK_CONNECTING, SOCK_JOINED /* connected */, SOCK_LISTENING };
+enum sock_place { SOCK_NEW, SOCK_CONNECTING, SOCK_JOINED /* connected */, SOCK_LISTENING, SOCK_REFUSED /* which connect() is still to be told */ };
 enum sock_shut { SHUT_IN = 1, SHUT_OUT = 2 };
 struct sock_state {
   uint32_t domain, type, protocol;

@@ -61,18 +61,14 @@ int64_t do_nbind(struct call *c)
   return put_name(c, false);
 }
 
-/* A worker's wait for a connection that is being made: 0, or -errno. Interrupted, it goes on being made. */
+/* A worker's wait for a connection that is being made: 0, or errno. Interrupted, it goes on being made. */
 static int wait_connected(struct call *c)
 {
   struct pollfd p = {.fd = c->h[0]->fd, .events = POLLOUT};
-  int err = 0;
-  socklen_t n = sizeof err;
   while (poll(&p, 1, LOOK_MS) <= 0)
     if (worker_cancelled())
-      return -EINTR;
-  if (getsockopt(p.fd, SOL_SOCKET, SO_ERROR, &err, &n))
-    return -errno;
-  return -err;
+      return EINTR;
+  return sock_connect_result(p.fd);
 }
 
 /* Called once more for the same address (after a signal, or on a worker) it waits for the same connection. */
@@ -92,7 +88,7 @@ int64_t do_nconnect(struct call *c)
   if (err == EISCONN && waits && c->worker)
     err = 0;
   if (err == EINPROGRESS && waits)
-    err = -wait_connected(c);
+    err = wait_connected(c);
   if (err == EINPROGRESS)
     sock_connecting(h, false);
   if (err)

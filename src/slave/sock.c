@@ -30,7 +30,7 @@ struct waiting { /* accepted, and not yet the master's */
 
 struct sock { /* belongs to its handle; the lock guards it */
   int type;
-  bool listening, connecting, ended /* nothing more is read */, watched;
+  bool listening, connecting, ended /* nothing more is read */, closed, watched;
   uint64_t sent, limit; /* bytes, or connections */
   struct waiting *waiting;
 };
@@ -225,11 +225,20 @@ static void read_datagrams(struct handle *h)
   }
 }
 
+/* Asking by connecting again leaves a socket behind that can be connected anew; SO_ERROR would not. */
+int sock_connect_result(int fd)
+{
+  struct sockaddr_storage a = {0};
+  socklen_t n = sizeof a;
+  getsockname(fd, (struct sockaddr *)&a, &n); /* any address of its family */
+  return !connect(fd, (struct sockaddr *)&a, n) || errno == EISCONN ? 0 : errno;
+}
+
 static void finish_connect(struct handle *h)
 {
-  int err = 0;
-  socklen_t n = sizeof err;
-  getsockopt(h->fd, SOL_SOCKET, SO_ERROR, &err, &n);
+  int err = sock_connect_result(h->fd);
+  if (err == EALREADY || err == EINPROGRESS)
+    return;
   pthread_mutex_lock(&N.lock);
   h->sock->connecting = false;
   h->sock->ended = err;
@@ -238,18 +247,22 @@ static void finish_connect(struct handle *h)
   tell(h->num, SOCK_CONNECTED, (uint64_t)err, 0, 0);
 }
 
+/* False: without memory, or the listening socket has been closed meanwhile. */
 static bool keep_waiting(struct sock *s, uint64_t *token, int fd)
 {
   struct waiting *w = malloc(sizeof *w);
-  if (!w)
-    return false;
   pthread_mutex_lock(&N.lock);
-  *token = ++N.token;
-  *w = (struct waiting){s->waiting, *token, fd};
-  s->waiting = w;
-  s->sent++;
+  bool kept = w && !s->closed;
+  if (kept) {
+    *token = ++N.token;
+    *w = (struct waiting){s->waiting, *token, fd};
+    s->waiting = w;
+    s->sent++;
+  }
   pthread_mutex_unlock(&N.lock);
-  return true;
+  if (!kept)
+    free(w);
+  return kept;
 }
 
 static void accept_one(struct handle *h)
@@ -360,7 +373,7 @@ void sock_close(struct handle *h)
   pthread_mutex_lock(&N.lock);
   struct sock *s = h->sock;
   if (s) {
-    s->ended = true;
+    s->ended = s->closed = true;
     s->connecting = false;
     watch(h);
     w = s->waiting;

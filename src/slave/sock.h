@@ -12,6 +12,8 @@ socklen_t addr_from_wire(struct sockaddr_storage *to, const uint8_t *p, uint32_t
 
 /* Takes fd over as a socket of the session; bound: as the one behind that file. 0; -errno: fd is still the caller's. */
 int sock_add(uint64_t num, int fd, int type, const struct stat *bound);
+/* Of a connection that was under way: 0 or errno; EALREADY, EINPROGRESS: it still is. */
+int sock_connect_result(int fd);
 /* It has been connected, or will be. */
 void sock_connecting(struct handle *h, bool now);
 void sock_listening(struct handle *h, uint32_t backlog);

@@ -178,6 +178,48 @@ static void not_waiting(int l, const struct sockaddr_in *a)
   T(accept(l, 0, 0));
 }
 
+/* Until it is settled: its error. */
+static int outcome(int c, bool ask)
+{
+  struct pollfd p = {.fd = c, .events = POLLOUT};
+  int err = 0;
+  socklen_t n = sizeof err;
+  poll(&p, 1, -1);
+  if (ask)
+    getsockopt(c, SOL_SOCKET, SO_ERROR, &err, &n);
+  return err;
+}
+
+/* Refused, a socket can be connected anew, once its error has been told. */
+static void refused_again(int l, const struct sockaddr_in *a)
+{
+  struct sockaddr_in nobody;
+  int closed = listener(&nobody), s;
+  close(closed);
+  int c = (int)OK(socket(AF_INET, SOCK_STREAM, 0));
+  T(connect(c, (struct sockaddr *)&nobody, sizeof nobody));
+  T(outcome(c, true));
+  T(connect(c, (const struct sockaddr *)a, sizeof *a));
+  s = (int)OK(accept(l, 0, 0));
+  T(write(s, "a", 1));
+  T(read(c, &(char){0}, 1));
+  close(s);
+  close(c);
+  for (int ask = 0; ask < 2; ask++) {
+    c = (int)OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    T(connect(c, (struct sockaddr *)&nobody, sizeof nobody));
+    say("%s", err_name(outcome(c, ask)));
+    T(connect(c, (const struct sockaddr *)a, sizeof *a));
+    T(connect(c, (const struct sockaddr *)a, sizeof *a));
+    T(outcome(c, true));
+    s = (int)OK(accept(l, 0, 0));
+    T(write(c, "a", 1));
+    T(read(s, &(char){0}, 1));
+    close(s);
+    close(c);
+  }
+}
+
 static void refused(void)
 {
   struct sockaddr_in a;
@@ -259,6 +301,7 @@ int main(void)
   talk(l, &a);
   resets(l, &a);
   much(l, &a);
+  refused_again(l, &a);
   not_waiting(l, &a);
   refused();
   T(shutdown(l, SHUT_RD));
