@@ -80,6 +80,13 @@ static bool is_path(const struct addr *a)
          !a->bytes[1] && a->bytes[PATH_AT];
 }
 
+/* A name that is in no file system: of the network, as natively. */
+static bool is_abstract(const struct addr *a)
+{
+  return !standalone() && !(session->flags & SF_NET_LOCAL) && a->len > PATH_AT && a->len <= PATH_AT + PATH_MAX_HERE &&
+         a->bytes[0] == AF_UNIX && !a->bytes[1] && !a->bytes[PATH_AT];
+}
+
 /* Rules of sockets count more than those of paths. */
 static long by_rule(struct call *c, struct at *at)
 {
@@ -144,16 +151,34 @@ static long ask_name(struct call *c, enum wire_op op, struct at *at, long type, 
   }
 }
 
+/* The same of an abstract name. */
+static long ask_abstract(struct call *c, enum wire_op op, const struct addr *a, int fd, struct handle h)
+{
+  char hex[2 * PATH_MAX_HERE + 1];
+  struct req q;
+  for (uint32_t i = PATH_AT; i < a->len; i++)
+    fmt(hex + 2 * (i - PATH_AT), 3, "%x%x", a->bytes[i] >> 4, a->bytes[i] & 15);
+  req_start_op(&q, c->t, op);
+  req_u64(&q, H_ROOT);
+  req_str(&q, hex);
+  req_u64(&q, (uint64_t)int_option(fd, SOL_SOCKET, SO_TYPE) | UNIX_ABSTRACT);
+  req_handle(&q, h);
+  c->where = N_WAITED;
+  return req_call(&q, op == W_UCONNECT);
+}
+
 /* ---- bind ---- */
 
 static void note_name(struct hstate *s, const struct addr *a)
 {
   size_t n = 0, room = a->len - PATH_AT;
-  while (n < room && a->bytes[PATH_AT + n])
+  bool abstract = !a->bytes[PATH_AT];
+  while (n < room && (abstract || a->bytes[PATH_AT + n]))
     n++;
   memset(&s->name, 0, sizeof s->name);
   memcpy(s->name.addr, a->bytes, PATH_AT + n);
-  s->name.len = (uint32_t)(PATH_AT + n + (n < PATH_MAX_HERE)); /* one of full length is told without its end */
+  /* One of full length is told without its end. */
+  s->name.len = (uint32_t)(PATH_AT + n + (n < PATH_MAX_HERE && !abstract));
   __atomic_store_n(&s->kind, K_BOUND, __ATOMIC_RELEASE);
 }
 
@@ -193,10 +218,25 @@ static bool has_name(int fd)
   return sys3(__NR_getsockname, fd, a.bytes, &a.len) == 0 && a.len > PATH_AT;
 }
 
+static long bind_abstract(struct call *c, int fd, const struct addr *a)
+{
+  if (has_name(fd))
+    return -EINVAL;
+  struct handle h = handle_new();
+  if (h.v == H_NONE)
+    return -ENFILE;
+  long r = ask_abstract(c, W_UBIND, a, fd, h);
+  if (r < 0)
+    handle_drop(h);
+  return r < 0 ? r : bind_here(c, fd, h, a);
+}
+
 long unix_bind(struct call *c, struct addr *a)
 {
   struct at at;
   int fd = (int)c->a[0];
+  if (is_abstract(a) && int_option(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX)
+    return bind_abstract(c, fd, a);
   if (!is_path(a) || int_option(fd, SOL_SOCKET, SO_DOMAIN) != AF_UNIX)
     return 1;
   long r = route_name(c, a, &at), result;
@@ -254,9 +294,27 @@ static long join(struct call *c, int fd, struct handle h, const struct addr *sho
   return r < 0 ? r : UNIX_JOINED;
 }
 
+static long lead_abstract(struct call *c, int fd, struct addr *a)
+{
+  struct handle h = handle_new();
+  if (h.v == H_NONE)
+    return -ENFILE;
+  struct addr shown = *a;
+  long r = ask_abstract(c, W_UCONNECT, a, fd, h);
+  if (r)
+    handle_drop(h);
+  if (!r)
+    return join(c, fd, h, &shown);
+  if (r > 0)
+    hidden_name(a, (uint32_t)r);
+  return r < 0 ? r : 0;
+}
+
 long unix_lead(struct call *c, int fd, struct addr *a)
 {
   struct at at;
+  if (is_abstract(a) && int_option(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX)
+    return lead_abstract(c, fd, a);
   if (!is_path(a))
     return 0;
   long result, r = route_name(c, a, &at);

@@ -98,6 +98,7 @@ enum frame_flag {
 };
 
 /* Operations that are not rows of the table. */
+#define UNIX_ABSTRACT 0x100
 enum wire_op {
   W_POLL = 64,   /* CALL or POST: "HI": arm: tell by READY once when any of these poll events is true. CALL with
                     FF_CONTENTS unset replies at once with the events true now */
@@ -118,7 +119,7 @@ enum wire_op {
                     groups (4 bytes each). A first uid of CONTEXT_OVER: nothing but the session's own any more */
   W_EVENTS,      /* agent to hub, CALL: "HI" inotify handle, room: events of local files, a buffer; how many bytes. Room
                     0: how many wait */
-  W_UBIND,       /* CALL: "AII" path, socket type, new handle: a unix socket bound there. Its programs' own socket is one
+  W_UBIND,       /* CALL: "AII" path, socket type (UNIX_ABSTRACT: the path is an abstract name in hex), new handle: a unix socket bound there. Its programs' own socket is one
                     of the master's, whose hidden name is the handle's number */
   W_UCONNECT,    /* CALL: "AII" path, socket type, new handle: whom a unix socket's path leads to: the handle that W_UBIND
                     made, if it is one of this session's */

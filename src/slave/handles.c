@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "slave/slave.h"
@@ -144,6 +145,21 @@ int handle_close(uint64_t num)
     handle_put(h);
   }
   return handle_put(h);
+}
+
+uint32_t handle_bound_name(const struct sockaddr_un *name, socklen_t n)
+{
+  uint32_t num = 0;
+  pthread_mutex_lock(&T.lock);
+  for (unsigned i = 0; i < T.high && !num; i++) {
+    struct sockaddr_un a;
+    socklen_t len = sizeof a;
+    if (T.at[i] && T.at[i]->kind == K_BOUND && !getsockname(T.at[i]->fd, (struct sockaddr *)&a, &len) && len == n &&
+        !memcmp(&a, name, n))
+      num = T.at[i]->num;
+  }
+  pthread_mutex_unlock(&T.lock);
+  return num;
 }
 
 uint32_t handle_bound(uint64_t dev, uint64_t ino)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -33,6 +34,35 @@ static int call_at(named_call *call, int fd, const struct spot *s)
   return chdir("/") ? -errno : err;
 }
 
+/* An abstract name comes in hexadecimal. Its address's length, or -errno. */
+static int abstract_name(const char *hex, struct sockaddr_un *a)
+{
+  size_t n = strlen(hex) / 2;
+  if (!n || n > sizeof a->sun_path || strlen(hex) % 2 || strspn(hex, "0123456789abcdef") != 2 * n)
+    return -EINVAL;
+  *a = (struct sockaddr_un){.sun_family = AF_UNIX};
+  for (size_t i = 0; i < n; i++) {
+    const char byte[3] = {hex[2 * i], hex[2 * i + 1], 0};
+    a->sun_path[i] = (char)strtoul(byte, 0, 16);
+  }
+  return a->sun_path[0] ? -EINVAL : (int)(offsetof(struct sockaddr_un, sun_path) + n);
+}
+
+static bool is_abstract(const struct call *c)
+{
+  return c->a[2] & UNIX_ABSTRACT;
+}
+
+/* As the call says: by the path that has been walked, or by the name. */
+static int call_by_name(struct call *c, named_call *call, int fd)
+{
+  struct sockaddr_un a;
+  if (!is_abstract(c))
+    return call_at(call, fd, &c->at[0]);
+  int n = abstract_name(c->path[0].text, &a);
+  return n < 0 ? n : call(fd, (struct sockaddr *)&a, (socklen_t)n) ? -errno : 0;
+}
+
 static int bound_new(struct call *c, int type)
 {
   struct stat st;
@@ -40,11 +70,14 @@ static int bound_new(struct call *c, int type)
   int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0)
     return -errno;
-  int err = call_at(bind, fd, s);
-  if (!err && fstatat(s->dir, s->name, &st, AT_SYMLINK_NOFOLLOW))
+  int err = call_by_name(c, bind, fd);
+  bool made = !err && !is_abstract(c);
+  if (!err && (made ? fstatat(s->dir, s->name, &st, AT_SYMLINK_NOFOLLOW) : fstat(fd, &st)))
     err = -errno;
   if (!err)
     err = sock_add(c->a[3], fd, type, &st);
+  if (err && made)
+    unlinkat(s->dir, s->name, 0);
   if (err)
     close(fd);
   return err;
@@ -57,8 +90,10 @@ static bool type_known(uint64_t type)
 
 int64_t do_ubind(struct call *c)
 {
-  int err = type_known(c->a[2]) ? call_walk(c) : -EPROTOTYPE;
-  return err ? err : bound_new(c, (int)c->a[2]);
+  int type = (int)(c->a[2] & ~(uint64_t)UNIX_ABSTRACT), err = type_known((uint64_t)type) ? 0 : -EPROTOTYPE;
+  if (!err && !is_abstract(c))
+    err = call_walk(c);
+  return err ? err : bound_new(c, type);
 }
 
 /* Another program's: of streams, the connection becomes the handle. Its queue may be full: a worker waits. */
@@ -69,7 +104,7 @@ static long connect_other(struct call *c, int type)
   int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | (c->worker ? 0 : SOCK_NONBLOCK), 0);
   if (fd < 0)
     return -errno;
-  int err = call_at(connect, fd, &c->at[0]);
+  int err = call_by_name(c, connect, fd);
   if (err == -EAGAIN && !c->worker)
     err = CALL_DEFER;
   if (!err && c->worker && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK))
@@ -81,9 +116,19 @@ static long connect_other(struct call *c, int type)
   return err;
 }
 
+static long connect_abstract(struct call *c)
+{
+  struct sockaddr_un a;
+  int type = (int)(c->a[2] & ~(uint64_t)UNIX_ABSTRACT), n = abstract_name(c->path[0].text, &a);
+  uint32_t num = n < 0 ? 0 : handle_bound_name(&a, (socklen_t)n);
+  return n < 0 ? n : num ? (long)num : connect_other(c, type);
+}
+
 int64_t do_uconnect(struct call *c)
 {
   struct stat st;
+  if (is_abstract(c))
+    return connect_abstract(c);
   int err = type_known(c->a[2]) ? call_walk(c) : -EPROTOTYPE;
   if (err)
     return err;

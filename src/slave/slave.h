@@ -13,8 +13,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include "proto/codec.h"
 #include "proto/session.h"
@@ -75,6 +77,8 @@ int handle_put(struct handle *h);        /* close()'s result if it was the last 
 int handle_close(uint64_t num);
 /* The number of the unix socket that this session has bound to that file, 0: none. */
 uint32_t handle_bound(uint64_t dev, uint64_t ino);
+/* The same of an abstract name. */
+uint32_t handle_bound_name(const struct sockaddr_un *name, socklen_t n);
 uint32_t kind_of(const struct stat *st, bool path_only);
 static inline bool handle_streams(const struct handle *h)
 {
