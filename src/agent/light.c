@@ -476,6 +476,33 @@ bool light_flags(struct call *c, int fd, long *r)
   return true;
 }
 
+/* As of that reply, memory says where the name leads. */
+static bool leads_to(struct call *c, const struct light *l)
+{
+  struct at at = {.base = {H_ROOT}, .path = c->t->path_buf[0], .lexical = c->t->path_buf[1]};
+  struct name_answer a;
+  memcpy(at.path, l->path, strlen(l->path) + 1);
+  memcpy(at.lexical, l->path, strlen(l->path) + 1);
+  return names_ask(c, &at, false, &a) == KNOWN_THERE && a.attr.dev == l->attr.dev && a.attr.ino == l->attr.ino;
+}
+
+bool light_statfs(struct call *c, int fd, long *r)
+{
+  struct light *l = light_get(c->p, fd);
+  if (!l)
+    return false;
+  unsigned long args[6] = {0, c->a[1]};
+  struct at at = {.base = {H_ROOT}, .path = c->t->path_buf[0], .lexical = c->t->path_buf[1]};
+  memcpy(at.path, l->path, strlen(l->path) + 1);
+  memcpy(at.lexical, l->path, strlen(l->path) + 1);
+  *r = remote_row(c, ROW(statfs), args, &at);
+  if (at.local || (*r < 0 && *r != -EFAULT) || !leads_to(c, l))
+    return give_up(c, l, fd);
+  light_put(l);
+  c->where = N_WAITED;
+  return true;
+}
+
 /* A private mapping is of a copy, which nobody else sees. */
 bool light_map(struct call *c, int fd, long *r)
 {

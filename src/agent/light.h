@@ -21,6 +21,7 @@ bool light_read(struct call *c, int fd, void *to, uint64_t n, uint64_t off, long
 bool light_seek(struct call *c, int fd, int64_t by, unsigned whence, long *r);
 bool light_attr(struct call *c, int fd, struct wire_attr *a);
 bool light_flags(struct call *c, int fd, long *r);
+bool light_statfs(struct call *c, int fd, long *r); /* by its name, if that still leads there: one round trip */
 bool light_map(struct call *c, int fd, long *r); /* mmap, registers as they are */
 /* Whole records of a directory, at most `room' bytes, into t->msg. */
 bool light_records(struct call *c, int fd, unsigned long room, const uint8_t **block, long *r);

@@ -12,6 +12,7 @@
 #include <linux/time_types.h>
 
 #include "agent/io.h"
+#include "agent/light.h"
 #include "agent/names.h"
 
 #define NSEC_PER_USEC 1000
@@ -154,6 +155,12 @@ long a_fd(struct call *c)
   if (changes(c->row))
     file_changed(hstate(h));
   return r;
+}
+
+long a_fstatfs(struct call *c)
+{
+  long r;
+  return light_statfs(c, (int)c->a[0], &r) ? r : a_fd(c);
 }
 
 /* ---- readlink ---- */
