@@ -17,7 +17,7 @@
 #include "slave/slave.h"
 
 static const char usage[] =
-    "usage: fslave --fds R,W | --stdio | --serve  [--status-fd N] [--control-fd N] [--stats-fd N] [--trace-fd N]\n"
+    "usage: fslave --fds R,W | --stdio | --serve  [options]\n"
     "\n"
     "Serves the system calls of a session whose master is at the other end of the stream.\n"
     "  --fds R,W       read the stream from descriptor R and write it to W (they may be the same)\n"
@@ -28,7 +28,7 @@ static const char usage[] =
     "  --control-fd N  each byte read from N is a signal to forward; bit 7: to the whole process group\n"
     "  --stats-fd N    where the figures of --stats go (standard error)\n"
     "  --trace-fd N    where the lines of --trace go (standard error)\n"
-    "  --link-fd N     the TCP connection that carries the stream, if that is not its own descriptor\n"
+    "  --link-fd N     the TCP connection that carries the stream, if the stream is not that itself\n"
     "  --terminal M    the program gets a terminal of its own, with the modes M (`stty -g', - for a new one's)\n"
     "  --escape N      the character that gives up or stops at the beginning of a line that is typed\n"
     "  --help, --version\n"

@@ -52,10 +52,10 @@ static struct {
 } D;
 
 static const char usage[] =
-    "usage: nexecd [-t] [--config FILE] [--listen ADDR[:PORT]|unix:PATH]... [--secret-file FILE] [--host-key FILE]\n"
+    "usage: nexecd [options]\n"
     "Runs commands for nexec: as root for everybody who logs in, as themselves; else for the user who started it.\n"
     "  --config FILE          default: $NEXECD_CONFIG, ~/.config/nexec/nexecd.conf or root's /etc/nexec/nexecd.conf\n"
-    "  -t                     look whether the configuration is good, and end\n"
+    "  -t, --test             look whether the configuration is good, and end\n"
     "  --listen ADDR[:PORT]   an address; [ADDR]:PORT for IPv6. Default: port " NEXEC_PORT
     " of all addresses if there is an\n"
     "                         authorized key, else of 127.0.0.1\n"
@@ -64,7 +64,9 @@ static const char usage[] =
     "  --host-key FILE        default: $NEXEC_HOST_KEY, ~/.config/nexec/host_key or root's /etc/nexec/host_key; made "
     "too\n"
     "  --insecure-listen      listen to others than this machine although no key is authorized\n"
-    "  -v, --help, --version\n";
+    "  -v, --verbose          say more about what is done\n"
+    "  --help, --version\n"
+    "The settings of the configuration are in nexecd(8).\n";
 
 static void fail(const char *what, const char *why) __attribute__((noreturn));
 static void fail(const char *what, const char *why)
