@@ -5,7 +5,7 @@
  * filter traps every system call whose instruction lies outside the agent's text. Laws, for every file in here:
  *
  *   1. No libc, no floating point or vector registers, no global constructor, no errno: raw calls return -errno.
- *   2. A pointer that the program gave is read and written through uaccess.h only (or handed to the kernel as it is).
+ *   2. A pointer that the program gave is read and written through uaccess.c only (or handed to the kernel as it is).
  *   3. Code of the program never runs while a lock of the agent is held. A signal that arrives inside the agent is held
  *      back until the call ends (signal.c), so this needs no care elsewhere.
  *   4. The only calls that may sleep for long are made through cp_call() (or remote waits built on it).
