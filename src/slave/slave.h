@@ -323,6 +323,8 @@ void streams_flush_old(void);
 
 /* What is queued and not being written just now is forgotten; it counts as written. */
 void stream_discard(struct handle *h);
+/* There is room again in what it is written to, which the kernel does not tell who waits for it. */
+void stream_look_again(struct handle *h);
 
 /* ---- terminal.c: the user's terminal, when the program has one of its own ---- */
 bool terminal_set(const char *modes); /* `stty -g', or "-": not known. False: neither */

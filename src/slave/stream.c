@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #define QUEUE_MAX (16u << 20) /* beyond this the master does not keep to the window */
 #define TELL_EVERY (32u << 10)
 #define AGE_SOCKET 2
+#define SIG_LOOK SIGURG /* nobody else sends it here */
 
 struct chunk {
   struct chunk *next;
@@ -42,6 +44,8 @@ struct stream { /* belongs to its handle */
   uint64_t written, told; /* F_WINDOW: so far, and as last told */
   bool busy;              /* someone is writing */
   bool closed;
+  bool has_thread; /* and it has not ended */
+  pthread_t thread;
   int fd; /* the handle's, see writing_end() */
 };
 
@@ -145,16 +149,29 @@ static void write_first(struct stream *s)
   pthread_cond_broadcast(&S.moved);
 }
 
+static void nothing(int sig)
+{
+  (void)sig;
+}
+
 static void *writer(void *arg)
 {
   struct stream *s = arg;
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIG_LOOK);
+  sigaction(SIG_LOOK, &(struct sigaction){.sa_handler = nothing}, 0);
+  pthread_sigmask(SIG_UNBLOCK, &set, 0);
   pthread_mutex_lock(&S.lock);
+  s->thread = pthread_self();
+  s->has_thread = true;
   while (s->first || !s->closed) {
     if (s->first && !s->busy)
       write_first(s);
     else
       pthread_cond_wait(&S.moved, &S.lock);
   }
+  s->has_thread = false;
   pthread_mutex_unlock(&S.lock);
   handle_put(s->h);
   return 0;
@@ -394,6 +411,15 @@ void stream_discard(struct handle *h)
   pthread_mutex_unlock(&S.lock);
   if (due)
     tell(h, written);
+}
+
+void stream_look_again(struct handle *h)
+{
+  pthread_mutex_lock(&S.lock);
+  struct stream *s = h->stream;
+  if (s && s->has_thread && s->busy)
+    pthread_kill(s->thread, SIG_LOOK);
+  pthread_mutex_unlock(&S.lock);
 }
 
 void stream_free(struct handle *h)

@@ -282,8 +282,8 @@ bool terminal_output(const struct frame *f, const uint8_t *body, uint32_t n)
   }
   if (f->op) {
     stream_discard(h);
-    if (h->kind == K_TTY)
-      ioctl(h->fd, TCFLSH, 1); /* TCOFLUSH */
+    if (h->kind == K_TTY && !ioctl(h->fd, TCFLSH, 1)) /* TCOFLUSH */
+      stream_look_again(h);
   }
   if (n)
     stream_post(h, body, n);
