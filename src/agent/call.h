@@ -114,6 +114,8 @@ void handle_close(struct thread *t, struct handle h);
 bool attr_executable(const struct wire_attr *a);
 /* A number fresh from the kernel: -EMFILE if it is one that the program must not see. */
 long fd_new(struct proc *p, long fd);
+/* Another number, for a remote file, of what is open as `fd': the lowest free one, with SF_HIGH from FD_HIGH on. */
+long fd_remote(struct proc *p, int fd, int cloexec);
 /* The call as it is, which makes one that is the kernel's here. */
 long pass_newfd(struct call *c);
 
@@ -137,6 +139,9 @@ void handle_drop(struct handle h); /* never opened */
 long handle_place(struct call *c, struct handle h, int cloexec, const char *path);
 /* The same of a socket: a pair that keeps boundaries or not, with SOCK_NONBLOCK and SOCK_CLOEXEC. */
 long socket_place(struct call *c, struct handle h, bool datagrams, int flags);
+/* Nobody writes into a file's placeholder from here on; with SF_HIGH a write that slips past the agent
+   fails instead of being lost. */
+void placeholder_seal(int fd);
 /* The handle of a socket of the slave, H_NONE: it is something else (vft_remote() tells none of them). */
 struct handle vft_socket(struct proc *p, int fd);
 void vft_set_socket(struct proc *p, int fd, struct handle h);

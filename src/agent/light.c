@@ -26,7 +26,6 @@
 #define PATH_ROOM 248
 #define BLOCK 512u /* of st_blocks */
 #define OPEN_FLAGS (O_CLOEXEC | O_NOCTTY | O_LARGEFILE | O_NONBLOCK | O_NOFOLLOW | O_DIRECTORY)
-#define F_DUPFD_CLOEXEC_NR 1030
 
 struct light {
   uint32_t refs;                /* descriptors, and calls under way; 0: free */
@@ -169,11 +168,10 @@ static bool fit(const struct call *c, const struct at *at, unsigned long flags, 
 
 static long number_new(struct call *c, const struct light *l, unsigned long flags)
 {
-  int how = flags & O_CLOEXEC ? F_DUPFD_CLOEXEC_NR : F_DUPFD;
-  long fd = sys3(__NR_fcntl, afd(c->p, AFD_LIGHT), how, 0);
+  int cloexec = (int)(flags & O_CLOEXEC);
+  long fd = fd_remote(c->p, afd(c->p, AFD_LIGHT), cloexec);
   if (fd == -EBADF && have_number_file(c->p))
-    fd = sys3(__NR_fcntl, afd(c->p, AFD_LIGHT), how, 0);
-  fd = fd_new(c->p, fd);
+    fd = fd_remote(c->p, afd(c->p, AFD_LIGHT), cloexec);
   if (fd < 0)
     return fd == -EMFILE ? fd : LIGHT_NO;
   c->p->lights++;

@@ -159,8 +159,10 @@ static void fill(struct opened *o, const struct at *at, int fd)
 long open_place(struct call *c, struct opened *o, const struct at *at, int cloexec)
 {
   long fd = handle_place(c, o->h, cloexec, at->lexical);
-  if (fd >= 0)
+  if (fd >= 0) {
     fill(o, at, (int)fd);
+    placeholder_seal((int)fd);
+  }
   return fd;
 }
 

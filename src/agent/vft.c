@@ -438,6 +438,38 @@ void stream_placed(struct call *c, struct handle h, int fd)
   place_post(c, h, PLACE_STREAM, fd);
 }
 
+/* The lowest number for a remote file: where few are allowed, half of them are above it. */
+static uint64_t fd_least(struct proc *p)
+{
+  uint64_t half = nofile_now(p) / 2;
+  return half < FD_HIGH ? half : FD_HIGH;
+}
+
+/* -EMFILE: there is none so high. */
+static long fd_raised(struct proc *p, int fd, int cloexec)
+{
+  if (!(session->flags & SF_HIGH))
+    return -EMFILE;
+  return fd_new(p, sys3(__NR_fcntl, fd, cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, fd_least(p)));
+}
+
+long fd_remote(struct proc *p, int fd, int cloexec)
+{
+  long high = fd_raised(p, fd, cloexec);
+  return high >= 0 ? high : fd_new(p, sys3(__NR_fcntl, fd, cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0));
+}
+
+/* Where they are high, the number that the kernel has chosen is not kept, unless there is no other. */
+static long placed(struct proc *p, long fd, int cloexec)
+{
+  long high = fd < 0 ? fd : fd_raised(p, (int)fd, cloexec);
+  if (high < 0)
+    return fd_new(p, fd);
+  sys1(__NR_close, fd);
+  vft_forget(p, (int)fd);
+  return high;
+}
+
 /* The path is for people who look at the list of mappings (view.c). */
 static long place_file(struct call *c, struct handle h, int cloexec, const char *path)
 {
@@ -448,10 +480,17 @@ static long place_file(struct call *c, struct handle h, int cloexec, const char 
     name[n] = ':';
     memcpy(name + n + 1, path, len + 1);
   }
-  long fd = fd_new(c->p, sys2(__NR_memfd_create, name, cloexec ? MFD_CLOEXEC : 0));
+  unsigned flags = (cloexec ? MFD_CLOEXEC : 0) | (session->flags & SF_HIGH ? MFD_ALLOW_SEALING : 0);
+  long fd = placed(c->p, sys2(__NR_memfd_create, name, flags), cloexec);
   if (fd >= 0)
     place_post(c, h, PLACE_FILE, (int)fd);
   return fd;
+}
+
+void placeholder_seal(int fd)
+{
+  if (session->flags & SF_HIGH)
+    sys3(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
 }
 
 static long place_stream(struct call *c, struct handle h, int type)
@@ -461,8 +500,8 @@ static long place_stream(struct call *c, struct handle h, int type)
   long r = sys4(__NR_socketpair, AF_UNIX_FAMILY, type, 0, sv);
   if (r < 0)
     return r;
-  r = fd_new(c->p, sv[0]);
-  if (r >= 0 && sys2(__NR_fstat, sv[0], &st) == 0) {
+  r = placed(c->p, sv[0], type & O_CLOEXEC);
+  if (r >= 0 && sys2(__NR_fstat, r, &st) == 0) {
     __atomic_store_n(&hstate(h)->sock_ino, st.ino, __ATOMIC_RELEASE);
     place_post(c, h, PLACE_STREAM, sv[1]);
   }

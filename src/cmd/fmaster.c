@@ -37,7 +37,9 @@
 struct options {
   int in, out;
   int trace_fd, link;
-  bool standalone, reverse, no_rewrite, no_cache, store, store_erase, net_local, trace, stats, vft, here, clean_env, login;
+  bool standalone, reverse, no_rewrite, no_cache, store, store_erase, net_local, trace, stats, vft, here, clean_env,
+      login;
+  bool high;
   uint64_t id;
   const char *profile, *cwd, *mode_text;
   int mode, cwd_error;
@@ -71,6 +73,7 @@ static const char usage[] =
     "  --programs=WHERE     whose programs and libraries: here (the slave's) or there (this machine's, the default)\n"
     "  --mode MODE          where calls run: remote or local, mapped or unmapped; see fsyscall_mode(7)\n"
     "  --vft                each program's table of descriptors, when it ends\n"
+    "  --high-descriptors   for tests: descriptors of the slave's files get numbers from 512 on\n"
     "  --net WHERE          whose network sockets belong to: remote (the slave's, the default) or local\n"
     "  --profile FILE       rules instead of the built-in ones\n"
     "  --env NAME=VALUE     add to the program's environment\n"
@@ -104,6 +107,7 @@ enum option_id {
   O_VERBOSE,
   O_MODE,
   O_VFT,
+  O_HIGH,
   O_HELP,
   O_VERSION
 };
@@ -124,6 +128,7 @@ static const struct option table[] = {
     {"net", 1, 0, O_NET},
     {"mode", 1, 0, O_MODE},
     {"vft", 0, 0, O_VFT},
+    {"high-descriptors", 0, 0, O_HIGH},
     {"programs", 1, 0, O_PROGRAMS},
     {"profile", 1, 0, O_PROFILE},
     {"env", 1, 0, O_ENV},
@@ -221,6 +226,9 @@ static void set_flag(struct options *o, int which)
     break;
   case O_VFT:
     o->vft = true;
+    break;
+  case O_HIGH:
+    o->high = true;
     break;
   case O_CLEAN_ENV:
     o->clean_env = true;
@@ -407,12 +415,17 @@ static void raise_limit(struct rlimit *was)
 
 static int run(struct options *o, struct rules *rules, const char *cwd, const char *tmpdir)
 {
-  struct launch l = {.clean_env = o->clean_env, .programs_here = o->here, .cwd = cwd, .tmpdir = tmpdir, .env = o->env, .mode = o->mode};
+  struct launch l = {.clean_env = o->clean_env,
+                     .programs_here = o->here,
+                     .cwd = cwd,
+                     .tmpdir = tmpdir,
+                     .env = o->env,
+                     .mode = o->mode};
   struct hub_options ho = {
       .id = o->id, .stats = o->stats, .trace_fd = o->trace_fd, .link = o->link, .rules = rules, .tmpdir = tmpdir};
   ho.flags = (o->no_rewrite ? 0 : SF_REWRITE) | (o->trace ? SF_TRACE : 0) | (o->standalone ? SF_STANDALONE : 0) |
              (o->reverse ? SF_REVERSE : 0) | (o->here ? SF_PROGRAMS_HERE : 0) | (o->no_cache ? 0 : SF_NAMES) |
-             (o->net_local ? SF_NET_LOCAL : 0) | (o->vft ? SF_VFT : 0);
+             (o->net_local ? SF_NET_LOCAL : 0) | (o->vft ? SF_VFT : 0) | (o->high ? SF_HIGH : 0);
   if (!o->standalone) {
     move_stream(o);
     if (!o->reverse)

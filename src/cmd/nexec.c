@@ -81,6 +81,7 @@ static const char usage[] =
     "  --store[=erase]      keep contents for later sessions in ~/.cache/nexec of where COMMAND runs; erase them\n"
     "  --trace[=FILE]       a line a system call, on standard error or in FILE\n"
     "  --stats              figures at the end\n"
+    "  --high-descriptors   for tests: descriptors of the other machine's files get numbers from 512 on\n"
     "  --config FILE        settings for hosts; default: $NEXEC_CONFIG or ~/.config/nexec/config\n"
     "  -i, --identity FILE  the SSH key to log in with to an nexecd; without: those of ssh-agent and of ~/.ssh\n"
     "  --secret-file FILE   default: $NEXEC_SECRET_FILE or ~/.config/nexec/secret\n"
@@ -210,6 +211,7 @@ enum option_id {
   O_VFT,
   O_PROGRAMS,
   O_NO_REWRITE,
+  O_HIGH,
   O_NO_CACHE,
   O_STORE,
   O_TRACE,
@@ -267,6 +269,9 @@ static void set_option(struct options *o, int which, const char *value)
     break;
   case O_VFT:
     o->flags |= RQF_VFT;
+    break;
+  case O_HIGH:
+    o->flags |= RQF_HIGH;
     break;
   case O_MAP:
     check_map(value);
@@ -336,6 +341,7 @@ static const struct option option_table[] = {{"cwd", 1, 0, O_CWD},
                                              {"vft", 0, 0, O_VFT},
                                              {"programs", 1, 0, O_PROGRAMS},
                                              {"no-rewrite", 0, 0, O_NO_REWRITE},
+                                             {"high-descriptors", 0, 0, O_HIGH},
                                              {"no-cache", 0, 0, O_NO_CACHE},
                                              {"store", 2, 0, O_STORE},
                                              {"trace", 2, 0, O_TRACE},

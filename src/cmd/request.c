@@ -172,7 +172,8 @@ static void flags(struct words *w, uint64_t f)
                {RQF_NET_LOCAL, "--net=local"},
                {RQF_STORE, "--store"},
                {RQF_STORE_ERASE, "--store=erase"},
-               {RQF_VFT, "--vft"}};
+               {RQF_VFT, "--vft"},
+               {RQF_HIGH, "--high-descriptors"}};
   static const char *const modes[] = {0, "--mode=local", "--mode=unmapped", "--mode=local,unmapped"};
   const char *mode = modes[(f & RQF_LOCAL ? 1 : 0) + (f & RQF_UNMAPPED ? 2 : 0)];
   if (mode)

@@ -40,7 +40,8 @@ enum request_flag {
   RQF_STORE_ERASE = 1024,
   RQF_VFT = 2048,
   RQF_LOCAL = 4096, /* --mode */
-  RQF_UNMAPPED = 8192
+  RQF_UNMAPPED = 8192,
+  RQF_HIGH = 16384 /* --high-descriptors */
 };
 
 enum verdict { V_OK, V_SECRET, V_VERSION, V_REQUEST, V_FAILED, V_TOO_LONG, V_KEY };

@@ -57,8 +57,11 @@ enum session_flag {
   SF_NAMES = 32, /* what the slave told of its directories may be used */
   SF_NET_LOCAL = 128, /* network sockets are the master's */
   SF_VFT = 256,       /* each program's table of descriptors goes to the hub when it ends */
+  SF_HIGH = 512,      /* for tests: numbers of remote files start at FD_HIGH */
   SF_PROGRAMS_HERE = 16, /* programs and libraries come from the slave */
 };
+
+#define FD_HIGH 512 /* still one that select() takes */
 
 /* The programs are in the hub's own process group, with its standard descriptors. */
 #define SF_NEAR (SF_STANDALONE | SF_REVERSE)
